@@ -1,0 +1,194 @@
+// The records that cross the seam: an Op says what to do, an OpId names it to the kernel, a Completion says what
+// came of it. An Op is one intrusive record owned by a socket object, never on a coroutine's or a thread's stack; it
+// keeps its address until its terminal completion. What the kernel carries is the id, never a pointer, so a late
+// completion of something gone is a counter (Metrics::stale_completions), not a use-after-free.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "weir/address.h"
+#include "weir/buffer.h"
+#include "weir/check.h"
+#include "weir/export.h"
+
+namespace weir::inline v0 {
+
+enum class OpKind : std::uint8_t {
+  none, nop, accept, connect, recv, send, recvmsg, sendmsg, shutdown, close, poll, wake,
+};
+
+/// Slot, generation and kind in one word. A slot is reused; the generation rises at every submission.
+struct OpId {
+  std::uint64_t value = 0;
+
+  static constexpr OpId make(std::uint32_t slot, std::uint32_t generation, OpKind kind) {
+    return {std::uint64_t{slot} << 32 | std::uint64_t{generation & 0xffffffu} << 8 | static_cast<std::uint8_t>(kind)};
+  }
+  constexpr std::uint32_t slot() const { return static_cast<std::uint32_t>(value >> 32); }
+  constexpr std::uint32_t generation() const { return static_cast<std::uint32_t>(value >> 8) & 0xffffffu; }
+  constexpr OpKind kind() const { return static_cast<OpKind>(value & 0xff); }
+  friend constexpr bool operator==(OpId, OpId) = default;
+};
+
+/// Flags of a completion.
+enum CompletionFlag : std::uint16_t {
+  kMore = 1 << 0,      ///< the op goes on; without it this is its terminal completion, whatever the result says
+  kBuf = 1 << 1,       ///< group, buffer, offset and length name received bytes in a block of the group
+  kBufMore = 1 << 2,   ///< the backend will put more bytes into the same block
+  kNotif = 1 << 3,     ///< zero-copy memory came back; the result was known before (DESIGN 2)
+  kEof = 1 << 4,       ///< a receive of 0 bytes that is the peer's end of stream
+  kNonEmpty = 1 << 5,  ///< a hint: more bytes were waiting
+  kCopied = 1 << 6,    ///< with kNotif: the kernel copied after all
+  kTrunc = 1 << 7,     ///< a datagram was longer than its memory
+  kHandle = 1 << 8,    ///< an accept: `buffer` is the attached Handle
+};
+
+/// One result, 32 bytes: also the record of a replay file.
+struct Completion {
+  OpId id;
+  std::int32_t result = 0;   ///< bytes (or 0), or -errno in Linux's numbers on every system (weir::Errc)
+  std::uint16_t flags = 0;
+  std::uint16_t group = 0;   ///< with kBuf
+  std::uint32_t buffer = 0;  ///< with kBuf: the block's index in its group; with kHandle: the handle
+  std::uint32_t offset = 0;  ///< with kBuf: of the bytes behind the block's base
+  std::uint32_t length = 0;  ///< with kBuf: of the bytes
+  std::uint32_t reserved = 0;
+
+  constexpr bool has(CompletionFlag flag) const { return (flags & flag) != 0; }
+  constexpr bool is_terminal() const { return (flags & kMore) == 0; }
+};
+static_assert(sizeof(Completion) == 32);
+
+/// What a backend knows a socket by: a registration, a fixed-file slot, a stack socket. Never an fd.
+struct Handle {
+  std::uint32_t value = 0xffffffffu;
+  constexpr bool valid() const { return value != 0xffffffffu; }
+  friend constexpr bool operator==(Handle, Handle) = default;
+};
+
+enum class OpState : std::uint8_t {
+  idle,        ///< not in flight; may be submitted
+  pending,     ///< submitted; its terminal completion is to come
+  cancelling,  ///< pending, and a cancel was asked for
+};
+
+struct OpDeadline;  // the loop's: a pooled timer, only while the op has a deadline
+
+/// The part that every kind shares. Filled in by portable code; `id`, `state` and the counters by the OpTable.
+struct Op {
+  OpId id;                                                 ///< set at submit
+  Op* next = nullptr;                                      ///< the backend's, while pending: FIFOs and overflow lists
+  void (*on_complete)(Op& op, const Completion& completion) = nullptr;  ///< called by the loop's deliver step only
+  OpDeadline* deadline = nullptr;                          ///< the loop's
+  Handle handle;
+  std::uint32_t slot = 0xffffffffu;                        ///< of the OpTable; kept while the owner lives
+  OpKind kind = OpKind::none;
+  OpState state = OpState::idle;
+  std::uint8_t backend_bits = 0;                           ///< the backend's own, zero at submit
+  bool multishot = false;                                  ///< accept, recv, poll: goes on until it ends with no kMore
+  std::uint16_t undelivered = 0;                           ///< completions in the sink that were not delivered yet
+  std::uint16_t turn_mark = 0;                             ///< low bits of the turn that turn_bytes belongs to
+  std::uint32_t turn_bytes = 0;                            ///< bytes delivered to the owner this turn
+};
+
+/// One receive on a stream. Empty `target`: into a block of `group`, which the completion names (kBuf).
+struct RecvOp : Op {
+  std::byte* target = nullptr;    ///< lent memory; a terminal completion gives it back
+  std::uint32_t bytes_max = 0;    ///< of the target, or a wish for group receives (0: one block)
+  std::uint16_t group = 0xffff;
+};
+
+/// A gather send from the front of `chain`, which the stream owns and does not change below `bytes` until the
+/// terminal completion. A completion may report fewer bytes than asked for.
+struct SendOp : Op {
+  const BufChain* chain = nullptr;
+  std::uint32_t bytes_max = 0;       ///< at most this much of the chain; 0: all
+  bool zero_copy = false;            ///< a wish; see Backend::submit
+};
+
+/// Waits for a connection. Multishot; each completion carries kHandle.
+struct AcceptOp : Op {
+  std::uint32_t accepts_max = 0;     ///< per turn; 0: Limits::accepts_per_turn
+};
+
+struct ConnectOp : Op {
+  Address peer;
+};
+
+/// Half-closes the write side.
+struct ShutdownOp : Op {};
+
+/// Closes the handle. Submitted only when no other op is in flight on it. Its terminal is the last of the handle.
+struct CloseOp : Op {
+  bool reset = false;                ///< abort the connection (RST) instead of a clean close
+};
+
+/// Readiness of a foreign descriptor that was attach()ed: libpq, OpenSSL, c-ares.
+enum PollEvent : std::uint32_t { kReadable = 1, kWritable = 4, kPollError = 8, kPollHangup = 16 };
+struct PollOp : Op {
+  std::uint32_t events = 0;          ///< of PollEvent; the completion's result has those that hold
+};
+
+/// Datagrams, with their side record. `target`/`chain` as above; the side record lies in the op.
+struct MsgOp : Op {
+  std::byte* target = nullptr;       ///< recvmsg: lent memory
+  std::uint32_t bytes_max = 0;
+  const BufChain* chain = nullptr;   ///< sendmsg: what to send
+  Address peer;                      ///< recvmsg: the sender; sendmsg: the receiver (Family::none: connected)
+  std::byte* control = nullptr;      ///< ancillary data in the system's own layout
+  std::uint32_t control_bytes = 0;   ///< room before, length after
+};
+
+/// Slots and generations of all ops of a loop. A slot belongs to an Op while its owner lives.
+class OpTable {
+ public:
+  /// Gives `op` a slot. Null result never: the table grows with its owners, which are bounded.
+  void adopt(Op& op) {
+    WEIR_CHECK_EQ(op.slot, 0xffffffffu);
+    if (free_ == 0xffffffffu) {
+      op.slot = static_cast<std::uint32_t>(entries_.size());
+      entries_.push_back({});
+    } else {
+      op.slot = free_;
+      free_ = entries_[free_].next_free;
+    }
+    entries_[op.slot].op = &op;
+  }
+  /// The owner goes away; the op must be idle. Late completions of the slot are stale from here on.
+  void abandon(Op& op) {
+    WEIR_CHECK_EQ(static_cast<int>(op.state), static_cast<int>(OpState::idle));
+    Entry& entry = entries_[op.slot];
+    entry.op = nullptr;
+    entry.next_free = free_;
+    free_ = op.slot;
+    op.slot = 0xffffffffu;
+  }
+  /// idle -> pending with a new id. A second submit of a pending op would lend its memory twice: it aborts.
+  void begin(Op& op) {
+    WEIR_CHECK_EQ(static_cast<int>(op.state), static_cast<int>(OpState::idle));
+    Entry& entry = entries_[op.slot];
+    entry.generation = (entry.generation + 1) & 0xffffffu;
+    op.id = OpId::make(op.slot, entry.generation, op.kind);
+    op.state = OpState::pending;
+    op.backend_bits = 0;
+  }
+  /// The pending op of this id, or null when it is gone or was submitted again since.
+  Op* find(OpId id) const {
+    if (id.slot() >= entries_.size()) return nullptr;
+    Op* op = entries_[id.slot()].op;
+    return op != nullptr && op->id == id && op->state != OpState::idle ? op : nullptr;
+  }
+  std::size_t size() const { return entries_.size(); }
+  Op* at(std::size_t slot) const { return entries_[slot].op; }
+
+ private:
+  struct Entry {
+    Op* op = nullptr;
+    std::uint32_t generation = 0;
+    std::uint32_t next_free = 0;
+  };
+  std::vector<Entry> entries_;
+  std::uint32_t free_ = 0xffffffffu;
+};
+
+}  // namespace weir::inline v0
