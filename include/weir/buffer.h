@@ -35,7 +35,7 @@ enum class BlockState : std::uint8_t {
 struct LoanAccount {
   std::uint32_t generation = 0;
   std::uint32_t loaned_bytes = 0;
-  void (*on_return)(LoanAccount& account) = nullptr;  ///< called after bytes came back
+  std::uint32_t resume_below_bytes = 0;  ///< when loaned_bytes falls under it, the pool's on_loan_return is called once
 };
 
 /// The header of one piece of memory; the bytes follow kHeadroomBytes behind it, or lie elsewhere when borrowed.

@@ -74,22 +74,23 @@ enum class OpState : std::uint8_t {
 
 struct OpDeadline;  // the loop's: a pooled timer, only while the op has a deadline
 
-/// The part that every kind shares. Filled in by portable code; `id`, `state` and the counters by the OpTable.
+/// The part that every kind shares, 48 bytes. Filled in by portable code; `id` and `state` by the OpTable.
 struct Op {
-  OpId id;                                                 ///< set at submit
-  Op* next = nullptr;                                      ///< the backend's, while pending: FIFOs and overflow lists
+  OpId id = {~std::uint64_t{0}};     ///< slot from adopt() on; generation and kind new at every submit
+  Op* next = nullptr;                ///< the backend's, while pending: FIFOs and overflow lists
   void (*on_complete)(Op& op, const Completion& completion) = nullptr;  ///< called by the loop's deliver step only
-  OpDeadline* deadline = nullptr;                          ///< the loop's
+  OpDeadline* deadline = nullptr;    ///< the loop's
   Handle handle;
-  std::uint32_t slot = 0xffffffffu;                        ///< of the OpTable; kept while the owner lives
   OpKind kind = OpKind::none;
   OpState state = OpState::idle;
-  std::uint8_t backend_bits = 0;                           ///< the backend's own, zero at submit
-  bool multishot = false;                                  ///< accept, recv, poll: goes on until it ends with no kMore
-  std::uint16_t undelivered = 0;                           ///< completions in the sink that were not delivered yet
-  std::uint16_t turn_mark = 0;                             ///< low bits of the turn that turn_bytes belongs to
-  std::uint32_t turn_bytes = 0;                            ///< bytes delivered to the owner this turn
+  std::uint8_t backend_bits = 0;     ///< the backend's own, zero at submit
+  bool multishot : 1 = false;        ///< accept, recv, poll: goes on until a completion without kMore
+  bool keeps_alive : 1 = true;       ///< counts for the loop's life while pending (ref, unref)
+  std::uint16_t undelivered = 0;     ///< completions in the sink that were not delivered yet
+  std::uint16_t turn_mark = 0;       ///< low bits of the turn that turn_bytes belongs to
+  std::uint32_t turn_bytes = 0;      ///< bytes delivered to the owner this turn
 };
+static_assert(sizeof(void*) != 8 || sizeof(Op) == 48);
 
 /// One receive on a stream. Empty `target`: into a block of `group`, which the completion names (kBuf).
 struct RecvOp : Op {
@@ -139,56 +140,57 @@ struct MsgOp : Op {
   std::uint32_t control_bytes = 0;   ///< room before, length after
 };
 
-/// Slots and generations of all ops of a loop. A slot belongs to an Op while its owner lives.
+/// Slots and generations of all ops of a loop. A slot belongs to an Op while its owner lives: 8 bytes an op.
 class OpTable {
  public:
-  /// Gives `op` a slot. Null result never: the table grows with its owners, which are bounded.
+  /// Gives `op` a slot. The table grows with its owners, which are bounded.
   void adopt(Op& op) {
-    WEIR_CHECK_EQ(op.slot, 0xffffffffu);
-    if (free_ == 0xffffffffu) {
-      op.slot = static_cast<std::uint32_t>(entries_.size());
-      entries_.push_back({});
+    WEIR_CHECK_EQ(op.id.slot(), kNone);
+    std::uint32_t slot = free_;
+    std::uint32_t generation = 0;
+    if (slot == kNone) {
+      slot = static_cast<std::uint32_t>(entries_.size());
+      entries_.push_back(0);
     } else {
-      op.slot = free_;
-      free_ = entries_[free_].next_free;
+      free_ = static_cast<std::uint32_t>(entries_[slot] >> 32);
+      generation = static_cast<std::uint32_t>(entries_[slot] >> 8) & 0xffffffu;
     }
-    entries_[op.slot].op = &op;
+    op.id = OpId::make(slot, generation, op.kind);
+    entries_[slot] = reinterpret_cast<std::uintptr_t>(&op);
   }
   /// The owner goes away; the op must be idle. Late completions of the slot are stale from here on.
   void abandon(Op& op) {
     WEIR_CHECK_EQ(static_cast<int>(op.state), static_cast<int>(OpState::idle));
-    Entry& entry = entries_[op.slot];
-    entry.op = nullptr;
-    entry.next_free = free_;
-    free_ = op.slot;
-    op.slot = 0xffffffffu;
+    const std::uint32_t slot = op.id.slot();
+    entries_[slot] = std::uint64_t{free_} << 32 | std::uint64_t{op.id.generation()} << 8 | kFreeTag;
+    free_ = slot;
+    op.id = {~std::uint64_t{0}};
   }
   /// idle -> pending with a new id. A second submit of a pending op would lend its memory twice: it aborts.
   void begin(Op& op) {
     WEIR_CHECK_EQ(static_cast<int>(op.state), static_cast<int>(OpState::idle));
-    Entry& entry = entries_[op.slot];
-    entry.generation = (entry.generation + 1) & 0xffffffu;
-    op.id = OpId::make(op.slot, entry.generation, op.kind);
+    op.id = OpId::make(op.id.slot(), op.id.generation() + 1, op.kind);
     op.state = OpState::pending;
     op.backend_bits = 0;
   }
   /// The pending op of this id, or null when it is gone or was submitted again since.
   Op* find(OpId id) const {
     if (id.slot() >= entries_.size()) return nullptr;
-    Op* op = entries_[id.slot()].op;
+    Op* op = at(id.slot());
     return op != nullptr && op->id == id && op->state != OpState::idle ? op : nullptr;
   }
   std::size_t size() const { return entries_.size(); }
-  Op* at(std::size_t slot) const { return entries_[slot].op; }
+  /// The op that owns a slot, or null.
+  Op* at(std::size_t slot) const {
+    const std::uint64_t entry = entries_[slot];
+    return (entry & kFreeTag) != 0 ? nullptr : reinterpret_cast<Op*>(static_cast<std::uintptr_t>(entry));
+  }
 
  private:
-  struct Entry {
-    Op* op = nullptr;
-    std::uint32_t generation = 0;
-    std::uint32_t next_free = 0;
-  };
-  std::vector<Entry> entries_;
-  std::uint32_t free_ = 0xffffffffu;
+  static constexpr std::uint32_t kNone = 0xffffffffu;
+  static constexpr std::uint64_t kFreeTag = 1;  // an Op is aligned, so its address never has this bit
+  std::vector<std::uint64_t> entries_;          // an Op's address, or next free slot, last generation and the tag
+  std::uint32_t free_ = kNone;
 };
 
 }  // namespace weir::inline v0

@@ -61,6 +61,8 @@ class WEIR_API Pool {
   void set_blocks_max(std::uint32_t count) { options_.blocks_max = count; }
   /// `listener.on_refill` is called once, after the next block comes home.
   void wait_for_refill(PoolListener* listener) { waiting_ = listener; }
+  /// Called when an account's loans fall under its resume_below_bytes, which is then 0 again.
+  void set_on_loan_return(void (*on_loan_return)(LoanAccount& account)) { on_loan_return_ = on_loan_return; }
 
  private:
   friend class Buf;
@@ -74,6 +76,7 @@ class WEIR_API Pool {
   std::uint32_t in_use_ = 0;
   std::uint32_t mapped_ = 0;
   PoolListener* waiting_ = nullptr;
+  void (*on_loan_return_)(LoanAccount& account) = nullptr;
   std::vector<std::byte*> slabs_;
 };
 
