@@ -59,6 +59,8 @@ enum class Errc : std::int32_t {
   unknown = 1999,
 };
 
+inline constexpr std::int32_t kOwnErrcFirst = 1000;  ///< from here on the numbers are weir's own
+
 enum class Operation : std::uint8_t {
   none, accept, bind, close, connect, listen, open, option, parse, poll, post, read, recv, resolve, run,
   send, shutdown, signal, spawn, start, timer, wait, write,
@@ -76,6 +78,8 @@ struct WEIR_API Error {
 
   /// An error that the system reported; `native` is a positive errno of this system.
   static Error from_native(std::int32_t native, Operation operation);
+  /// What a completion carried: a negative number of Errc, so Linux's on every system.
+  static Error from_result(std::int32_t result, Operation operation);
   /// An error found by weir in `value`; `expected` must be a string literal.
   static Error of_value(Errc code, Operation operation, std::string_view value, const char* expected);
   static constexpr Error of(Errc code, Operation operation) {
@@ -88,7 +92,7 @@ struct WEIR_API Error {
   /// "connect: connection refused (errno 111)" or "parse: invalid argument: got "x", expected ADDR:PORT".
   std::string to_string() const;
 
-  friend constexpr bool operator==(const Error& error, Errc code) { return error.code == code; }
+  friend constexpr bool operator==(const Error& error, Errc wanted) { return error.code == wanted; }
 };
 
 WEIR_API std::string_view name_of(Errc code);

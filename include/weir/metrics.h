@@ -60,4 +60,11 @@ struct WEIR_API Metrics {
   std::string to_string() const;
 };
 
+/// What buffers count where no loop is at hand. A loop adds what its thread counted since the last turn to its Metrics.
+struct ThreadCounts {
+  std::uint64_t heap_allocations = 0;
+  std::uint64_t bytes_copied = 0;
+};
+WEIR_API ThreadCounts& thread_counts();
+
 }  // namespace weir::inline v0
