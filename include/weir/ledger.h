@@ -4,11 +4,11 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <source_location>
 #include <string>
 #include <vector>
 
 #include "weir/export.h"
+#include "weir/source_location.h"
 
 namespace weir::inline v0 {
 
@@ -27,7 +27,7 @@ class WEIR_API Ledger {
     BlockState state{};
     std::uint64_t since_ns = 0;                       ///< of the last transition
     std::uint64_t connection = 0;                     ///< an OpId or socket number; 0: none
-    std::array<std::source_location, 4> owners{};     ///< newest first
+    std::array<SourceLocation, 4> owners{};          ///< newest first
     std::uint32_t hash = 0;                           ///< of lent bytes, at level all
   };
 
@@ -38,8 +38,8 @@ class WEIR_API Ledger {
   std::uint64_t tracked_count() const { return tracked_count_; }
 
   // For pools: inline tests of level_ keep the untracked path at a decrement and a branch.
-  void on_take(Block& block, const std::source_location& where);
-  void on_move(Block& block, BlockState to, const std::source_location& where);
+  void on_take(Block& block, const SourceLocation& where);
+  void on_move(Block& block, BlockState to, const SourceLocation& where);
   void on_free(Block& block);
 
  private:

@@ -9,6 +9,7 @@
 
 #include "weir/buffer.h"
 #include "weir/ledger.h"
+#include "weir/source_location.h"
 
 namespace weir::inline v0 {
 
@@ -41,14 +42,14 @@ class WEIR_API Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// A block in state `app` with one reference and its whole capacity as one Buf; empty when the bound is reached.
-  Buf take(std::source_location where = std::source_location::current());
+  Buf take(SourceLocation where = SourceLocation::current());
   /// The backend's way: a free block moves to `posted` or `lent`, without a reference. Null when the bound is reached.
   Block* take_for_backend(BlockState state);
   /// posted or lent -> free, when the backend did not use it.
   void give_back(Block* block);
   /// posted or lent -> loaned: `length` received bytes at `offset` become a Buf charged to `account` (or nobody).
   Buf loan(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account,
-           std::source_location where = std::source_location::current());
+           SourceLocation where = SourceLocation::current());
 
   Block& at(std::uint32_t index);  ///< what a completion's `buffer` means
   std::uint32_t block_bytes() const { return options_.block_bytes; }
