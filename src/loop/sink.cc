@@ -1,0 +1,49 @@
+// Where results wait for their delivery. Path: Backend::poll -> Sink::push -> Loop::deliver -> Op::on_complete.
+#include "weir/backend.h"
+
+namespace weir::inline v0 {
+namespace {
+
+// Control goes before posted callbacks and data. A cancelled op is control only when nothing of it still waits as
+// data: its terminal must not overtake its bytes.
+bool is_control(const Op& op, const Completion& completion) {
+  if (!completion.is_terminal() || op.undelivered != 0) return false;
+  switch (completion.id.kind()) {
+    case OpKind::wake:
+    case OpKind::nop:
+    case OpKind::close: return true;
+    default: return completion.result == -static_cast<std::int32_t>(Errc::cancelled);
+  }
+}
+
+}  // namespace
+
+void Sink::push(Op& op, const Completion& completion) {
+  const bool control = is_control(op, completion);
+  ++op.undelivered;
+  if (control) return control_.push(completion);
+  data_.push(completion);
+  if (room_ > 0) --room_;
+}
+
+void Sink::push(const Completion& completion) {
+  Op* op = ops_.find(completion.id);
+  if (op == nullptr) {
+    ++stale_;
+    return;
+  }
+  push(*op, completion);
+}
+
+void Sink::Queue::push(const Completion& completion) {
+  if (size() == slots.size()) {
+    std::vector<Completion> larger(slots.size() * 2);
+    for (std::uint32_t i = 0; i < size(); ++i) larger[i] = slots[(head + i) & (slots.size() - 1)];
+    tail = size();
+    head = 0;
+    slots = std::move(larger);
+  }
+  slots[tail++ & (slots.size() - 1)] = completion;
+}
+
+}  // namespace weir::inline v0
