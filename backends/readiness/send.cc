@@ -1,0 +1,188 @@
+// Writing: connect, send, sendmsg, shutdown and close.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "backends/readiness/op_bits.h"
+#include "backends/readiness/readiness.h"
+
+namespace weir::inline v0 {
+namespace {
+
+// Where each errno of a send goes: not now (nullopt), report, or impossible (abort).
+std::optional<std::int32_t> result_from_send(std::int64_t native) {
+  switch (-native) {
+    case EAGAIN: return std::nullopt;
+    case EBADF:
+    case EFAULT:
+    case ENOTSOCK: WEIR_UNREACHABLE("send: a bug, or a descriptor closed by others", native);
+    default: return static_cast<std::int32_t>(native);
+  }
+}
+
+struct Gathered {
+  std::array<os::Segment, os::kSegmentsMax> segments;
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+
+  // The first `bytes_max` bytes of `chain`, as far as one call takes them.
+  Gathered(const BufChain& chain, std::size_t bytes_max) {
+    for (const BufChain::Node* node = chain.front();
+         node != nullptr && count < os::kSegmentsMax && bytes < bytes_max; node = node->next) {
+      const std::size_t size = std::min(node->buf.size(), bytes_max - bytes);
+      segments[count++] = {const_cast<std::byte*>(node->buf.data()), size};
+      bytes += size;
+    }
+  }
+};
+
+}  // namespace
+
+Submitted ReadinessBackend::submit_write(Slot& slot, Op& op) {
+  if (slot.writes.head == nullptr && slot.has(kWriteReady)) [[likely]] {
+    if (slot.write_speculation.is_on()) [[likely]] {
+      Submitted submitted{.done = true, .completion = {.id = op.id}};
+      const bool sent = op.kind == OpKind::send
+                            ? transmit(slot, static_cast<SendOp&>(op), submitted.completion)
+                            : transmit_message(slot, static_cast<MsgOp&>(op), submitted.completion);
+      if (sent) {
+        slot.write_speculation.hit();
+        return submitted;
+      }
+      slot.write_speculation.miss();
+    } else {
+      op.backend_bits |= kTrying;
+    }
+  }
+  wait_writable(slot, op);
+  return {};
+}
+
+void ReadinessBackend::wait_writable(Slot& slot, Op& op) {
+  op.backend_bits |= kWaiting;
+  slot.writes.push(op);
+  if (!slot.has(kWriteWatched)) {
+    if (const std::int64_t result = watch(slot, kReadable | kWritable, /*once=*/false);
+        result < 0) {
+      slot.writes.remove(op);
+      op.backend_bits = 0;
+      return end_later(op, result);
+    }
+    slot.set(kRegistered | kReadWatched | kWriteWatched);
+  }
+  if (slot.has(kWriteReady) && slot.writes.head == &op) queue_ready(slot);
+}
+
+void ReadinessBackend::serve_writes(Slot& slot, Sink& sink) {
+  while (Op* op = slot.writes.head) {
+    if (sink.room() == 0) return;
+    if (op->kind != OpKind::shutdown && !slot.has(kWriteReady)) return;
+    Completion completion{.id = op->id};
+    bool is_done = true;
+    switch (op->kind) {
+      case OpKind::send: is_done = transmit(slot, static_cast<SendOp&>(*op), completion); break;
+      case OpKind::sendmsg:
+        is_done = transmit_message(slot, static_cast<MsgOp&>(*op), completion);
+        break;
+      case OpKind::connect:
+        completion.result = static_cast<std::int32_t>(os::connect_result(slot.native));
+        break;
+      default:
+        completion.result = static_cast<std::int32_t>(os::shutdown_write(slot.native));
+        break;
+    }
+    if ((op->backend_bits & kTrying) != 0) [[unlikely]] {
+      is_done ? slot.write_speculation.hit() : slot.write_speculation.miss();
+      op->backend_bits = kWaiting;
+    }
+    if (!is_done) return;
+    slot.writes.pop();
+    op->backend_bits = 0;
+    sink.push(*op, completion);
+  }
+}
+
+// False: no room in the kernel; the op waits on. A short count on a stream says that room ran out, and the system will
+// tell when there is some again: no call for EAGAIN.
+bool ReadinessBackend::transmit(Slot& slot, const SendOp& op, Completion& out) {
+  const BufChain::Node* first = op.chain->front();
+  if (first == nullptr) return true;
+  const std::size_t bytes_max = op.bytes_max != 0 ? op.bytes_max : op.chain->bytes();
+  std::size_t asked = std::min(bytes_max, first->buf.size());
+  std::int64_t sent = 0;
+  if (asked == bytes_max || first->next == nullptr) [[likely]] {
+    sent = os::send(slot.native, first->buf.data(), asked);
+  } else {
+    const Gathered gathered(*op.chain, bytes_max);
+    asked = gathered.bytes;
+    sent = os::send_segments(slot.native, gathered.segments.data(), gathered.count);
+  }
+  if (sent < 0) [[unlikely]] {
+    const std::optional<std::int32_t> result = result_from_send(sent);
+    if (!result.has_value()) return not_ready(slot, kWriteReady);
+    out.result = *result;
+    return true;
+  }
+  if (static_cast<std::size_t>(sent) < asked && slot.has(kStream) && !os::last_call_was_faulted()) {
+    slot.clear(kWriteReady);
+  }
+  out.result = static_cast<std::int32_t>(sent);
+  return true;
+}
+
+bool ReadinessBackend::transmit_message(Slot& slot, const MsgOp& op, Completion& out) {
+  const Gathered gathered(*op.chain, op.chain->bytes());
+  if (gathered.bytes < op.chain->bytes()) {  // a datagram goes in one call or not at all
+    out.result = -EMSGSIZE;
+    return true;
+  }
+  const std::int64_t sent =
+      os::send_message(slot.native, op, gathered.segments.data(), gathered.count);
+  const std::optional<std::int32_t> result =
+      sent >= 0 ? static_cast<std::int32_t>(sent) : result_from_send(sent);
+  if (!result.has_value()) return not_ready(slot, kWriteReady);
+  out.result = *result;
+  return true;
+}
+
+// The watch begins after connect(), for a socket that is not connected reports itself writable and hung up.
+Submitted ReadinessBackend::submit_connect(Slot& slot, ConnectOp& op) {
+  WEIR_CHECK(slot.writes.head == nullptr);  // Bytes sent before the connection would go nowhere.
+  const std::int64_t result = os::connect(slot.native, op.peer);
+  if (result != -EINPROGRESS) {
+    return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(result)}};
+  }
+  slot.clear(kReadReady | kWriteReady | kHangup);
+  wait_writable(slot, op);
+  return {};
+}
+
+Submitted ReadinessBackend::submit_shutdown(Slot& slot, Op& op) {
+  if (slot.writes.head == nullptr) {
+    const std::int64_t result = os::shutdown_write(slot.native);
+    return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(result)}};
+  }
+  op.backend_bits |= kWaiting;  // behind the bytes submitted before it
+  slot.writes.push(op);
+  return {};
+}
+
+// Closing an owned descriptor ends its registration too; if a fork keeps the socket open elsewhere, its late events
+// name a handle that is gone. A foreign one lives on, so its registration is removed at once.
+Submitted ReadinessBackend::submit_close(Slot& slot, CloseOp& op) {
+  std::int64_t result = 0;
+  if (slot.has(kOwned)) {
+    if (op.reset) os::set_linger_reset(slot.native);
+    result = os::close(slot.native);
+    WEIR_CHECK_NE(result,
+                  -EBADF);  // Closed behind our back: it could have been somebody else's by now.
+  } else if (slot.has(kRegistered)) {
+    unwatch(slot);
+  }
+  release(slot);
+  end_later(op, result);
+  return {};
+}
+
+}  // namespace weir::inline v0
