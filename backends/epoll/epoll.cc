@@ -39,7 +39,7 @@ class EpollBackend final : public ReadinessBackend {
       if (event.data.u64 == kWakeData) [[unlikely]]
         continue;  // an edge: nothing to read
       std::uint32_t events = event.events;
-      if ((events & EPOLLRDHUP) != 0) events |= kReadable | kPollHangup;
+      if ((events & EPOLLRDHUP) != 0) events |= kPeerFinished;
       on_event(static_cast<std::uint32_t>(event.data.u64), events, behind_leftovers, sink);
     }
     if (behind_leftovers) serve_ready(ready_count(), sink);
@@ -68,7 +68,7 @@ class EpollBackend final : public ReadinessBackend {
       const std::uint64_t now_ns = os::now_ns();
       timeout_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
     }
-    if (is_foreign_) gate_.leave();
+    if (is_foreign_ && gate_.leave()) return look();
     if (timeout_ns == 0 || !gate_.enter()) return look();
     const std::int64_t count = wait(timeout_ns);
     if (gate_.leave()) ++context_.metrics.wakes;
@@ -83,7 +83,8 @@ class EpollBackend final : public ReadinessBackend {
   }
 
   std::int64_t watch(const Slot& slot, std::uint32_t events, bool once) override {
-    const std::uint32_t flags = events | EPOLLRDHUP | (once ? EPOLLONESHOT : EPOLLET);
+    // A poll op asks what poll(2) would: there the peer's end alone is readable, not hung up.
+    const std::uint32_t flags = events | (once ? EPOLLONESHOT : EPOLLET | EPOLLRDHUP);
     return slot.has(kRegistered) ? os::epoll_change(epoll_, slot.native, flags, slot.handle)
                                  : os::epoll_add(epoll_, slot.native, flags, slot.handle);
   }

@@ -127,11 +127,11 @@ void ReadinessBackend::cancel(OpId id) {
   if (slot.has(kStarved) && slot.reads.head == op) {
     groups_[static_cast<RecvOp*>(op)->group].starved.remove(slot);
     slot.clear(kStarved);
-    queue_ready(slot);  // for the op behind it
   }
   WEIR_CHECK(slot.reads.remove(*op) || slot.writes.remove(*op));
   op->backend_bits = 0;
   end_later(*op, -ECANCELED);
+  queue_ready(slot);  // The op behind it may have waited for nothing else.
 }
 
 void ReadinessBackend::end_later(const Op& op, std::int64_t result) {
@@ -183,6 +183,7 @@ void ReadinessBackend::on_event(std::uint32_t handle, std::uint32_t events, bool
   if (slot.has(kPolled)) [[unlikely]]
     return serve_polls(slot, events, sink);
   std::uint32_t bits = events & (kReadReady | kWriteReady);
+  if ((events & kPeerFinished) != 0) bits |= kReadReady | kHangup;
   if ((events & (kPollError | kPollHangup)) != 0) bits |= kReadReady | kWriteReady | kHangup;
   slot.set(static_cast<std::uint16_t>(bits));
   if (behind_leftovers) {

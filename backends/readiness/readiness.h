@@ -11,6 +11,9 @@
 
 namespace weir::inline v0 {
 
+/// Beside PollEvent, what a poller may report: the peer has finished sending, and what is left can be read to its end.
+inline constexpr std::uint32_t kPeerFinished = 1 << 5;
+
 class ReadinessBackend : public Backend, private PoolListener {
  public:
   const Caps& caps() const final { return caps_; }
@@ -38,7 +41,7 @@ class ReadinessBackend : public Backend, private PoolListener {
   bool start_turn(Sink& sink);
   /// Slots that wait for their turn from before: when there are any, events queue up behind them.
   bool has_leftovers() const { return !ready_.empty(); }
-  /// `events` of PollEvent; kPollHangup also for the end of the peer's side alone.
+  /// `events` of PollEvent, and kPeerFinished.
   void on_event(std::uint32_t handle, std::uint32_t events, bool behind_leftovers, Sink& sink);
   /// Serves the `count` slots at the head of the ready list, round robin.
   void serve_ready(std::uint32_t count, Sink& sink);

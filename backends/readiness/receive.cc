@@ -92,7 +92,8 @@ void ReadinessBackend::wait_readable(Slot& slot, Op& op) {
     }
     slot.set(kRegistered | kReadWatched);
   }
-  if (slot.has(kReadReady) && slot.reads.head == &op) queue_ready(slot);
+  if ((slot.bits & (kReadReady | kStarved)) == kReadReady && slot.reads.head == &op)
+    queue_ready(slot);
 }
 
 void ReadinessBackend::serve_reads(Slot& slot, Sink& sink) {
