@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 
@@ -241,8 +242,12 @@ def run(args):
 
 
 def main(argv):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are ended
     try:
         return run(parse_arguments(argv))
+    except KeyboardInterrupt:
+        print("measure.py: interrupted", file=sys.stderr)
+        return 130
     except MeasureError as error:
         print(f"measure.py: {error}", file=sys.stderr)
         return 2
