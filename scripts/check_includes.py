@@ -68,7 +68,7 @@ def faults_of(path):
             continue
         target = rest[1:].split('"')[0].split('>')[0]
         if rest.startswith('"'):
-            if target.startswith('weir/'):
+            if target.startswith('weir/') or ('/' not in target and (kRoot / path).parent.joinpath(target).exists()):
                 continue
             if not any(target.startswith(folder) for folder in allowed_folders(path)):
                 yield f'{where}: may not include "{target}" (allowed: weir/, {", ".join(allowed_folders(path))})'
