@@ -3,6 +3,7 @@
 #include "src/loop/timer_wheel.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace weir::inline v0 {
 
@@ -15,7 +16,9 @@ constexpr auto kInOrder = [](const auto& left, const auto& right) {
 
 }  // namespace
 
-TimerWheel::TimerWheel() : slots_(std::make_unique<Slot[]>(kLateSlot + 1)) {}
+TimerWheel::TimerWheel() : slots_(std::make_unique<Slot[]>(kNoSlot + 1)) {
+  batch_.reserve(kBatchMax);
+}
 
 TimerWheel::~TimerWheel() {
   for (std::size_t index = 0; index <= kLateSlot; ++index) {
@@ -31,53 +34,68 @@ TimerWheel::~TimerWheel() {
   }
 }
 
-// Everything armed so far may run; what was armed late joins the rest of the batch, in order.
-void TimerWheel::begin_expiry(std::uint64_t now_ns) {
+// Everything armed so far may run. False: there is still a slot to spread, so nobody knows yet what is first.
+bool TimerWheel::begin_expiry(std::uint64_t now_ns) {
   WEIR_CHECK_GE(now_ns, swept_ns_);
   fence_ = next_sequence_;
-  if (slots_[kLateSlot].count == 0) return;
-  batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(batch_next_));
-  batch_next_ = 0;
-  const auto kept = static_cast<std::ptrdiff_t>(batch_.size());
-  sweep(kLateSlot);
-  std::sort(batch_.begin() + kept, batch_.end(), kInOrder);
-  std::inplace_merge(batch_.begin(), batch_.begin() + kept, batch_.end(), kInOrder);
+  moves_left_ = kMovesMax;
+  if (!spread()) return false;
+  take_late();
+  return true;
 }
 
-// Fills the empty batch with the earliest timers that are due. Slots that hold too many for one sort are spread over
-// lower levels first, so that a call's work stays in proportion to what it runs.
+// What was armed late joins the rest of the batch, in order.
+void TimerWheel::take_late() {
+  if (slots_[kLateSlot].count == 0) return;
+  if (batch_next_ * 2 >= batch_.size()) {
+    batch_.erase(batch_.begin(), batch_.begin() + static_cast<std::ptrdiff_t>(batch_next_));
+    batch_next_ = 0;
+  }
+  const std::size_t old_size = batch_.size();
+  sweep(kLateSlot);
+  const auto late = batch_.begin() + static_cast<std::ptrdiff_t>(old_size);
+  std::sort(late, batch_.end(), kInOrder);
+  if (batch_next_ < old_size && old_size < batch_.size() && kInOrder(*late, *(late - 1))) {
+    std::inplace_merge(batch_.begin() + static_cast<std::ptrdiff_t>(batch_next_), late,
+                       batch_.end(), kInOrder);
+  }
+}
+
+// Fills the empty batch with the earliest timers that are due; false when there are none, or not yet known.
 bool TimerWheel::refill(std::uint64_t now_ns) {
   batch_.clear();
   batch_next_ = 0;
+  if (batch_.capacity() > kBatchKeep) batch_.shrink_to_fit();
   while (levels_ != 0 && batch_.empty()) {
-    const int level = std::countr_zero(levels_);
-    const int digit = std::countr_zero(occupied_[static_cast<std::size_t>(level)]);
-    const std::size_t index = slot_index(level, digit);
-    const int shift = level * kDigitBits;
-    const std::uint64_t below = (std::uint64_t{1} << shift) - 1;
-    const std::uint64_t inside = level + 1 == kLevels ? kNever : below << kDigitBits | 63;
-    const std::uint64_t start_ns = (swept_ns_ & ~inside) | static_cast<std::uint64_t>(digit)
-                                                               << shift;
-    if (start_ns > now_ns) break;
-    const bool fits = slots_[index].count <= kBatchMax || level == 0;
-    swept_ns_ = fits ? std::min(start_ns | below, now_ns) : start_ns;
+    const std::size_t index = first_slot();
+    const Slot& slot = slots_[index];
+    if (slot.earliest_ns > now_ns || moves_left_ == 0) return false;
     mark_empty(index);
-    sweep(index);
-    std::sort(batch_.begin(), batch_.end(), kInOrder);
+    const std::size_t level = index >> kDigitBits;
+    if (slot.count <= kBatchMax || level == 0) {
+      const std::uint64_t last_ns =
+          slot.earliest_ns | ((std::uint64_t{1} << (level * kDigitBits)) - 1);
+      swept_ns_ = std::min(last_ns, now_ns);
+      sweep(index);
+      std::sort(batch_.begin(), batch_.end(), kInOrder);
+    } else {
+      swept_ns_ = slot.earliest_ns;
+      spread_ = index;
+      if (!spread()) return false;
+      take_late();
+    }
   }
   if (!batch_.empty()) return true;
-  swept_ns_ = std::max(swept_ns_, now_ns);
+  swept_ns_ = now_ns;  // Nothing is armed but what is late, so nothing can lie in a wrong slot.
   return false;
 }
 
 // Empties a slot: into the batch what is due by swept_ns_, into other slots the rest.
 void TimerWheel::sweep(std::size_t index) {
-  Slot& slot = slots_[index];
-  std::array<TimerNode*, kChains> chains = slot.chains;
-  std::uint32_t left_count = slot.count;
-  slot.chains = {};
-  slot.count = 0;
-  while (left_count != 0) {
+  const Slot swept = std::exchange(slots_[index], Slot{});
+  std::array<TimerNode*, kChains> chains = swept.chains;
+  moves_left_ -= std::min(moves_left_, swept.count);
+  for (std::uint32_t left_count = swept.count; left_count != 0;) {
     for (TimerNode*& chain : chains) {
       TimerNode* node = chain;
       if (node == nullptr) continue;
@@ -92,6 +110,23 @@ void TimerWheel::sweep(std::size_t index) {
       }
     }
   }
+}
+
+// Moves the nodes of a slot that is too full for one batch to lower levels, a bounded number a call, so
+// that a million timers in one slot do not stop the loop. Those due at the slot's earliest deadline become
+// late ones. True: done.
+bool TimerWheel::spread() {
+  Slot& slot = slots_[spread_];
+  for (std::size_t next_chain = 0; slot.count != 0; next_chain = (next_chain + 1) % kChains) {
+    TimerNode* node = slot.chains[next_chain];
+    if (node == nullptr) continue;
+    if (moves_left_ == 0) return false;
+    --moves_left_;
+    unlink(*node);
+    insert(*node);
+  }
+  spread_ = kNoSlot;
+  return true;
 }
 
 void TimerWheel::remove_from_batch(TimerNode& node) {

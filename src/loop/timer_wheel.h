@@ -1,7 +1,8 @@
-// The loop's timers. A node lies in the slot of the highest base-64 digit in which its deadline differs from the
-// time swept so far, so arming and cancelling are O(1) at nanosecond resolution, and all slots of a lower level come
-// before those of a higher one. When the clock enters a slot, what is due goes into a sorted batch and the rest to
-// lower levels; a node extended to later stays where it is until then.
+// The loop's timers. A node lies in the slot of the highest base-64 digit in which its deadline differs
+// from the time swept so far, so arming and cancelling are O(1) at nanosecond resolution, and all slots
+// of a lower level come before those of a higher one. When the first slot's time has come, what is due
+// goes from it into a sorted batch and the rest to lower levels. A node extended to later stays where it
+// is until then.
 #pragma once
 #include <array>
 #include <bit>
@@ -27,8 +28,8 @@ class TimerWheel {
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
 
-  /// Arms `node`, or gives an armed one a new deadline and a new place in the order. A deadline in the past is due
-  /// in the next expire().
+  /// Arms `node`, or gives an armed one a new deadline and a new place in the order. A deadline in the
+  /// past is due in the next expire().
   void arm(TimerNode& node, std::uint64_t deadline_ns) {
     const bool is_armed = node.is_armed();
     if (is_armed) {
@@ -55,18 +56,18 @@ class TimerWheel {
     return true;
   }
 
-  /// Disarms and hands to `run(TimerNode&)` at most `budget` timers whose deadline is `now_ns` or earlier, by deadline,
-  /// then by order of arming. What is armed or extended meanwhile waits for the next call, as does what is over budget.
-  /// Returns how many ran.
+  /// Disarms and hands to `run(TimerNode&)` at most `budget` timers whose deadline is `now_ns` or earlier,
+  /// by deadline, then by order of arming. What is armed or extended meanwhile waits for the next call, as
+  /// does what is over budget. Returns how many ran: when a slot is very full, fewer than are due, for the
+  /// moves between slots are bounded too; next_deadline_ns() is in the past then.
   template <typename Run>
   std::size_t expire(std::uint64_t now_ns, std::size_t budget, Run&& run) {
-    if (next_deadline_ns() > now_ns) return 0;
-    begin_expiry(now_ns);
+    if (next_deadline_ns() > now_ns || !begin_expiry(now_ns)) return 0;
     std::size_t ran_count = 0;
     while (ran_count < budget) {
       if (batch_next_ == batch_.size() && !refill(now_ns)) break;
-      if (batch_next_ + kPrefetch < batch_.size())
-        __builtin_prefetch(batch_[batch_next_ + kPrefetch].node);
+      const std::size_t ahead = batch_next_ + kPrefetch;
+      if (ahead < batch_.size()) __builtin_prefetch(batch_[ahead].node);
       TimerNode* node = batch_[batch_next_++].node;
       if (node == nullptr) continue;  // Cancelled since.
       --batch_live_;
@@ -81,14 +82,12 @@ class TimerWheel {
     return expire(now_ns, budget, [](TimerNode& node) { node.on_due(node); });
   }
 
-  /// Never later than the earliest deadline; kNever when nothing is armed. It is earlier only after a cancel or an
-  /// extension: an expire() then finds nothing due and a better bound, at most once a level and timer.
+  /// Never later than the earliest deadline; kNever when nothing is armed, 0 when something waits to run.
+  /// It is too early only after a cancel or an extension: an expire() then runs nothing and finds a better
+  /// bound, at most once a level and timer.
   std::uint64_t next_deadline_ns() const {
-    if ((batch_live_ | slots_[kLateSlot].count) != 0) return 0;
-    if (levels_ == 0) return kNever;
-    const int level = std::countr_zero(levels_);
-    return slots_[slot_index(level, std::countr_zero(occupied_[static_cast<std::size_t>(level)]))]
-        .earliest_ns;
+    if ((batch_live_ | slots_[kLateSlot].count | slots_[spread_].count) != 0) return 0;
+    return levels_ == 0 ? kNever : slots_[first_slot()].earliest_ns;
   }
 
   std::size_t size() const { return size_; }  ///< armed
@@ -97,14 +96,16 @@ class TimerWheel {
  private:
   static constexpr int kDigitBits = 6;
   static constexpr int kLevels = 11;  // 64 bits of nanoseconds
-  static constexpr std::size_t kLateSlot = kLevels
-                                           << kDigitBits;  // deadlines at or before swept_ns_
-  static constexpr std::size_t kChains = 4;
-  static constexpr std::size_t kBatchMax = 2048;
-  static constexpr std::size_t kPrefetch = 4;
+  static constexpr std::size_t kLateSlot = std::size_t{kLevels} << kDigitBits;  // due when armed
+  static constexpr std::size_t kNoSlot = kLateSlot + 1;                         // always empty
+  static constexpr std::size_t kChains = 8;
+  static constexpr std::uint32_t kBatchMax = 128;      // a fuller slot is spread over lower levels
+  static constexpr std::uint32_t kMovesMax = 4096;     // of nodes between slots, in one expire()
+  static constexpr std::size_t kBatchKeep = 16 << 10;  // memory for more than this is given back
+  static constexpr std::size_t kPrefetch = 16;
 
   // Several chains a slot, taken in turn: walking them side by side overlaps the cache misses.
-  struct alignas(64) Slot {
+  struct Slot {
     std::array<TimerNode*, kChains> chains;
     std::uint64_t earliest_ns;  // no node's deadline is earlier; valid while count > 0
     std::uint32_t count;
@@ -129,8 +130,8 @@ class TimerWheel {
       levels_ |= 1u << level;
     }
     Slot& slot = slots_[index];
-    if (slot.count == 0 || node.deadline_ns_ < slot.earliest_ns)
-      slot.earliest_ns = node.deadline_ns_;
+    const bool is_first = slot.count == 0 || node.deadline_ns_ < slot.earliest_ns;
+    if (is_first) slot.earliest_ns = node.deadline_ns_;
     TimerNode*& head = slot.chains[slot.count++ % kChains];
     node.next_ = head;
     node.place_ = &head;
@@ -144,11 +145,20 @@ class TimerWheel {
       remove_from_batch(node);
       return;
     }
-    *node.place_ = node.next_;
-    if (node.next_ != nullptr) node.next_->place_ = node.place_;
-    if (--slots_[node.slot_].count == 0) mark_empty(node.slot_);
+    unlink(node);
+    if (slots_[node.slot_].count == 0) mark_empty(node.slot_);
   }
 
+  void unlink(TimerNode& node) {
+    *node.place_ = node.next_;
+    if (node.next_ != nullptr) node.next_->place_ = node.place_;
+    --slots_[node.slot_].count;
+  }
+
+  std::size_t first_slot() const {  // there is one
+    const int level = std::countr_zero(levels_);
+    return slot_index(level, std::countr_zero(occupied_[static_cast<std::size_t>(level)]));
+  }
   void mark_empty(std::size_t index) {
     if (index == kLateSlot) return;
     const std::size_t level = index >> kDigitBits;
@@ -156,19 +166,24 @@ class TimerWheel {
     if (occupied_[level] == 0) levels_ &= ~(1u << level);
   }
 
-  void begin_expiry(std::uint64_t now_ns);
+  bool begin_expiry(std::uint64_t now_ns);
+  void take_late();
   bool refill(std::uint64_t now_ns);
   void sweep(std::size_t index);
+  bool spread();
   void remove_from_batch(TimerNode& node);
 
-  std::uint64_t swept_ns_ = 0;  // every slot holds later deadlines only, but for lateness
+  std::uint64_t swept_ns_ =
+      0;  // deadlines up to here are late; each slot's digit is above this one's
   std::uint64_t next_sequence_ = 0;
   std::uint64_t fence_ = 0;  // what is armed during an expire() has this sequence or a later one
   std::size_t size_ = 0;
-  std::uint32_t levels_ = 0;  // which have an occupied slot
   std::array<std::uint64_t, kLevels> occupied_{};
+  std::uint32_t levels_ = 0;      // which have an occupied slot
+  std::uint32_t moves_left_ = 0;  // in this expire()
   std::unique_ptr<Slot[]> slots_;
-  std::vector<Due> batch_;  // due, in order; a cancelled one has no node
+  std::size_t spread_ = kNoSlot;  // a slot too full for one batch, on its way to lower levels
+  std::vector<Due> batch_;        // due, in order; a cancelled one has no node
   std::size_t batch_next_ = 0;
   std::size_t batch_live_ = 0;
   TimerNode* batch_mark_ = nullptr;  // its address is the place of a node in the batch
