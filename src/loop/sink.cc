@@ -27,6 +27,8 @@ void Sink::push(Op& op, const Completion& completion) {
 }
 
 void Sink::push(const Completion& completion) {
+  if (completion.has(kNotif))
+    return data_.push(completion);  // its op has ended, and may be in flight again
   Op* op = ops_.find(completion.id);
   if (op == nullptr) {
     ++stale_;
