@@ -1,0 +1,232 @@
+// The io_uring backend: the kernel carries out the ops, this file's class keeps the books. One enter a turn hands over
+// what was submitted and waits; completions name an OpId, so one that comes too late finds nobody and is counted.
+// What its parts do: submit.cc fills entries, complete.cc sorts completions, receive.cc and group.cc run receive
+// groups, send.cc sends and keeps zero-copy memory, sockets.cc holds the handles, wake.cc ends waits.
+#pragma once
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "backends/io_uring/features.h"
+#include "backends/io_uring/group.h"
+#include "backends/io_uring/op_list.h"
+#include "backends/io_uring/records.h"
+#include "backends/io_uring/ring.h"
+#include "weir/backend.h"
+
+namespace weir::inline v0 {
+
+Result<std::unique_ptr<Backend>> make_io_uring_backend(std::string_view variant,
+                                                       const BackendContext& context);
+
+namespace uring {
+
+// Kinds of the kernel's user_data that are not ops: the byte that OpId keeps its OpKind in.
+enum Internal : std::uint8_t {
+  kWakeEvent = 0xf0,   // the eventfd was written
+  kUserCancel = 0xf1,  // a cancel that the owner asked for; slot and generation are the op's
+  kOwnCancel = 0xf2,   // one of our own: its op goes on
+  kTimeout = 0xf3,     // a wait's end, where waits have none themselves
+  kZeroCopy = 0xf4,    // a zero-copy send; slot and generation are its record's
+  kFirstInternal = kWakeEvent,
+};
+
+// Op::backend_bits.
+enum OpBit : std::uint8_t {  // the last two bits mean another thing for each kind
+  kInKernel = 1 << 0,        // a request of it is with the kernel, or in the queue to it
+  kQueued = 1 << 1,          // in the overflow list
+  kWaiting = 1 << 2,         // in the waiting list, or in a group's
+  kCancelAsked = 1 << 3,
+  kCancelRetried = 1 << 4,
+  kEnded = 1 << 5,  // its terminal is in the sink
+  kZeroCopySend = 1 << 6,
+  kCopyingSend = 1 << 7,  // zero-copy was refused: copy
+  kPausing = 1 << 6,      // an accept that we cancelled: enough wait to be delivered
+};
+
+constexpr OpId internal_id(std::uint32_t slot, std::uint32_t generation, Internal kind) {
+  return OpId::make(slot, generation, static_cast<OpKind>(kind));
+}
+
+// What the receive op of a socket is doing.
+enum class Step : std::uint8_t {
+  none,
+  multishot,  // armed; goes on by itself
+  stopping,   // the same, but we cancelled it: one socket must not take everything
+  selecting,  // one receive into whichever buffer the kernel takes
+  polling,    // waiting until there is something
+  taking,     // receiving what is there into blocks of our choice
+};
+
+struct Socket {
+  int fd = -1;                  // or the next free slot
+  std::uint16_t in_flight = 0;  // ops without a terminal
+  std::uint16_t sends = 0;      // of those, sends: a half-close comes behind them
+  Step step = Step::none;
+  bool is_owned : 1 = false;
+  bool is_paced : 1 =
+      false;  // receives poll and take at most its share a turn, instead of a multishot
+  bool is_ready : 1 = false;        // paced: there is something to take
+  bool was_full : 1 = false;        // the last take filled its memory
+  bool is_drained : 1 = false;      // the last receive said that nothing was left
+  std::uint8_t short_count = 0;     // takes in a row that did not fill one block
+  std::uint32_t turn = 0;           // that charged_bytes counts
+  std::uint32_t charged_bytes = 0;  // received this turn
+};
+
+class IoUring final : public Backend {
+ public:
+  /// Errors: what the kernel refused, as Error::native; the text says what it was asked for.
+  static Result<std::unique_ptr<Backend>> make(const char* name, Kernel mask,
+                                               const BackendContext& context,
+                                               unsigned submissions = Ring::kSubmissions);
+  ~IoUring() override;
+
+  const Caps& caps() const override;
+  Result<Handle> open(const SocketSpec& spec) override;
+  Result<Handle> attach(std::intptr_t native, bool owned) override;
+  std::intptr_t detach(Handle handle) override;
+  std::intptr_t native(Handle handle) const override;
+  Result<Address> local_address(Handle handle) const override;
+  Result<Address> peer_address(Handle handle) const override;
+  Result<void> set_option(Handle handle, SocketOption option, std::int32_t value) override;
+  Result<std::int32_t> get_option(Handle handle, SocketOption option) const override;
+
+  Submitted submit(Op& op) override;
+  void cancel(OpId id) override;
+  void provide(Pool& group) override;
+  void refilled(Pool& group) override;
+  void poll(std::uint64_t deadline_ns, Sink& sink) override;
+  std::intptr_t wait_handle() const override;
+  std::uint64_t now() const override;
+  bool pending_hint() const override;
+  void wake() override;
+
+  /// For tests.
+  const Counters& counters() const { return ring_.counters(); }
+  const Features& features() const { return ring_.features(); }
+  const ReceiveGroup& group(GroupId id) const { return *groups_[id]; }
+
+ private:
+  IoUring(const char* name, const BackendContext& context, unsigned submissions);
+  int start(Kernel mask, unsigned submissions);
+  void drain();
+  void take_home(const io_uring_cqe& cqe);
+
+  // sockets.cc
+  Handle add_socket(int fd, bool is_owned);
+  void release_socket(Handle handle);
+  Socket& socket(Handle handle);
+  const Socket& socket(Handle handle) const { return const_cast<IoUring*>(this)->socket(handle); }
+
+  // submit.cc
+  Submitted start(Op& op);
+  bool prepare(Op& op);  // false: no room in the queue
+  bool prepare_simple(Op& op, const Socket& socket);
+  io_uring_sqe& entry_for(Op& op);
+  Submitted done(Op& op, std::int32_t result);
+  Submitted submit_shutdown(ShutdownOp& op, Socket& socket);
+  Submitted submit_close(CloseOp& op, Socket& socket);
+  void again(Op& op);  // a further request of a pending op
+  struct PendingCancel {
+    std::uint64_t target;
+    std::uint64_t user_data;
+  };
+  bool prepare_cancel(const PendingCancel& cancel);
+  void queue_cancel(const Op& op, Internal kind);
+  void flush();
+  void hold(Op& op);
+  void run_waiting();
+  void sweep_cancelled();
+  std::uint64_t user_data_of(const Op& op);
+
+  // complete.cc
+  void reap();
+  void complete(const io_uring_cqe& cqe);
+  void complete_op(Op& op, const io_uring_cqe& cqe);
+  void complete_internal(OpId id, const io_uring_cqe& cqe);
+  void complete_cancel(OpId id, std::int32_t result);
+  void complete_accept(AcceptOp& op, const io_uring_cqe& cqe);
+  void complete_poll(PollOp& op, const io_uring_cqe& cqe);
+  void drop_stale(OpId id, const io_uring_cqe& cqe);
+  void end(Op& op, std::int32_t result, std::uint16_t flags = 0);
+  void end(Op& op, const Completion& completion);
+  void end_cancelled(Op& op) { end(op, -ECANCELED); }
+  void push(Op& op, const Completion& completion);
+  Op* op_at(OpId id) const;  // by slot and generation alone
+
+  // receive.cc
+  bool prepare_recv(RecvOp& op, Socket& socket);
+  bool prepare_group_recv(RecvOp& op, Socket& socket);
+  bool prepare_take(RecvOp& op, Socket& socket);
+  void prepare_select(RecvOp& op, Socket& socket, bool is_multishot);
+  void complete_recv(RecvOp& op, const io_uring_cqe& cqe);
+  void complete_target_recv(RecvOp& op, const io_uring_cqe& cqe);
+  void complete_select(RecvOp& op, Socket& socket, const io_uring_cqe& cqe);
+  void complete_take(RecvOp& op, Socket& socket, std::int32_t result);
+  void go_on_receiving(RecvOp& op, Socket& socket);
+  void starve(RecvOp& op);
+  void feed_starved(ReceiveGroup& group);
+  bool is_over_share(const RecvOp& op, Socket& socket, std::uint32_t bytes);
+  ReceiveGroup& group_of(const RecvOp& op);
+
+  // send.cc
+  bool prepare_send(SendOp& op, const Socket& socket);
+  bool prepare_message(MsgOp& op, const Socket& socket);
+  struct Pieces {
+    iovec* segments;
+    std::uint32_t count = 0;
+  };
+  Pieces gather(const BufChain& chain, std::uint32_t bytes_max);
+  OpId zero_copy_id(std::uint32_t index);
+  void keep_until_notified(SendOp& op, io_uring_sqe& entry, std::uint32_t piece_count);
+  void forget_zero_copy(std::uint32_t index);
+  void complete_send(SendOp& op, const io_uring_cqe& cqe);
+  void complete_message(MsgOp& op, const io_uring_cqe& cqe);
+  void complete_zero_copy(OpId id, const io_uring_cqe& cqe);
+
+  // wake.cc
+  bool prepare_wake();
+  void complete_wake(const io_uring_cqe& cqe);
+  bool prepare_timeout(std::uint64_t deadline_ns);
+  void wait_and_submit(std::uint64_t deadline_ns);
+  void enter(unsigned wait_count, std::uint64_t deadline_ns);
+
+  enum class Sleep : int { awake, sleeping, notified };
+
+  BackendContext context_;
+  mutable Caps caps_;
+  std::vector<std::string> notes_;  // what start found; caps() adds the counts
+  Ring ring_;
+  Sink* sink_ = nullptr;  // during poll()
+  std::uint32_t turn_ = 0;
+  std::uint32_t pushed_count_ = 0;  // results put into the sink by this poll
+  bool needs_sweep_ = false;        // a cancelled op waits in a list
+  std::vector<Socket> sockets_;
+  std::vector<std::uint32_t> free_sockets_;
+  std::vector<std::uint32_t>
+      closed_sockets_;  // free from the next poll on, when their last completions are delivered
+  std::vector<std::unique_ptr<ReceiveGroup>> groups_;  // by id; null where none was provided
+  std::vector<ReceiveGroup*> active_groups_;
+  OpList overflow_;  // found the queue full
+  OpList waiting_;   // for something of ours: deliveries, sends before a half-close
+  std::vector<PendingCancel> cancels_;  // found the queue full
+  Records records_;
+  Scratch scratch_;
+
+  int event_ = -1;
+  bool is_wake_armed_ = false;
+  std::uint64_t timeout_ns_ =
+      Ring::kNever;  // of the timeout that is armed, where waits have none themselves
+  std::uint32_t timeout_count_ = 0;
+  __kernel_timespec timeout_{};      // read when its entry is taken
+  mutable bool is_foreign_ = false;  // somebody waits on wait_handle()
+  alignas(64) mutable std::atomic<Sleep> sleep_{Sleep::awake};
+};
+
+}  // namespace uring
+}  // namespace weir::inline v0
