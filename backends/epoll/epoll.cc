@@ -3,7 +3,7 @@
 // Path: Loop -> poll -> epoll_wait -> ReadinessBackend::on_event -> recv -> Sink.
 #include "src/os/linux/epoll.h"
 #include "backends/epoll/wake_gate.h"
-#include "backends/readiness/readiness.h"
+#include "backends/readiness/on_event.h"
 
 namespace weir::inline v0 {
 
@@ -13,16 +13,20 @@ Result<std::unique_ptr<Backend>> make_epoll_backend(std::string_view variant,
 namespace {
 
 static_assert(int{EPOLLIN} == kReadable && int{EPOLLOUT} == kWritable &&
-              int{EPOLLERR} == kPollError && int{EPOLLHUP} == kPollHangup);
+              int{EPOLLERR} == kPollError && int{EPOLLHUP} == kPollHangup &&
+              int{EPOLLRDHUP} == kPeerFinished);
 
 constexpr int kEventsMax = 256;
-constexpr std::uint64_t kWakeData = ~std::uint64_t{0};  // no handle: those have 32 bits
+constexpr std::uint64_t kWakeData =
+    0;  // of no handle: its event says nothing, and being an edge it need not be read
 static_assert(os::kWaitForever == Backend::kNever);
 
 class EpollBackend final : public ReadinessBackend {
  public:
   EpollBackend(const BackendContext& context, os::Native epoll, os::Native event)
-      : ReadinessBackend(context, {.name = "epoll", .wait_handle = true}),
+      : ReadinessBackend(
+            context,
+            {.name = "epoll", .wait_handle = true, .handles_max = SlotTable::kSlotsMax - 1}),
         epoll_(epoll),
         event_(event) {}
   ~EpollBackend() override {
@@ -31,18 +35,15 @@ class EpollBackend final : public ReadinessBackend {
   }
 
   void poll(std::uint64_t deadline_ns, Sink& sink) override {
-    const bool may_sleep = start_turn(sink) && deadline_ns != 0;
-    const std::int64_t count = may_sleep ? sleep(deadline_ns) : look();
-    const bool behind_leftovers = has_leftovers();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const epoll_event& event = events_[i];
-      if (event.data.u64 == kWakeData) [[unlikely]]
-        continue;  // an edge: nothing to read
-      std::uint32_t events = event.events;
-      if ((events & EPOLLRDHUP) != 0) events |= kPeerFinished;
-      on_event(static_cast<std::uint32_t>(event.data.u64), events, behind_leftovers, sink);
+    std::uint64_t timeout_ns = start_turn(sink) ? deadline_ns : 0;
+    if (timeout_ns != 0 && timeout_ns != kNever) timeout_ns = time_until(deadline_ns);
+    const std::int64_t count = wait(timeout_ns);
+    if (must_queue()) [[unlikely]]
+      return queue_up(count, sink);
+    const epoll_event* end = events_ + count;
+    for (const epoll_event* event = events_; event != end; ++event) {
+      on_event(static_cast<std::uint32_t>(event->data.u64), event->events, sink);
     }
-    if (behind_leftovers) serve_ready(ready_count(), sink);
   }
 
   void wake() override {
@@ -51,35 +52,34 @@ class EpollBackend final : public ReadinessBackend {
 
   /// Who waits for this descriptor must also ask pending_hint(): leftovers of a turn make it no more readable.
   std::intptr_t wait_handle() const override {
-    is_foreign_ = true;
     gate_.stay_asleep();
     return epoll_;
   }
 
  private:
-  std::int64_t look() {
-    if (is_foreign_) gate_.stay_asleep();
-    return wait(0);
-  }
-
-  std::int64_t sleep(std::uint64_t deadline_ns) {
-    std::uint64_t timeout_ns = deadline_ns;
-    if (deadline_ns != kNever) {
-      const std::uint64_t now_ns = os::now_ns();
-      timeout_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    }
-    if (is_foreign_ && gate_.leave()) return look();
-    if (timeout_ns == 0 || !gate_.enter()) return look();
-    const std::int64_t count = wait(timeout_ns);
-    if (gate_.leave()) ++context_.metrics.wakes;
-    if (is_foreign_) gate_.stay_asleep();
-    return count;
+  static std::uint64_t time_until(std::uint64_t deadline_ns) {
+    const std::uint64_t now_ns = os::now_ns();
+    return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
   }
 
   std::int64_t wait(std::uint64_t timeout_ns) {
+    const bool sleeps = timeout_ns != 0;
+    if (sleeps && !gate_.enter()) timeout_ns = 0;
     const std::int64_t count = os::epoll_wait(epoll_, events_, kEventsMax, timeout_ns);
+    if (!sleeps) {
+      gate_.rest();
+    } else if (gate_.leave()) {
+      ++context_.metrics.wakes;
+    }
     WEIR_CHECK_GE(count, 0);  // Only a bug or a descriptor closed by others can fail it.
     return count;
+  }
+
+  void queue_up(std::int64_t count, Sink& sink) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      queue_event(static_cast<std::uint32_t>(events_[i].data.u64), events_[i].events, sink);
+    }
+    serve_queued(sink);
   }
 
   std::int64_t watch(const Slot& slot, std::uint32_t events, bool once) override {
@@ -93,8 +93,7 @@ class EpollBackend final : public ReadinessBackend {
   os::Native epoll_;
   os::Native event_;
   mutable WakeGate gate_;
-  mutable bool is_foreign_ = false;  // somebody waits on wait_handle()
-  epoll_event events_[kEventsMax];
+  alignas(64) epoll_event events_[kEventsMax];
 };
 
 }  // namespace
@@ -115,7 +114,9 @@ Result<std::unique_ptr<Backend>> make_epoll_backend(std::string_view variant,
     os::close(epoll);
     return Error::from_native(static_cast<std::int32_t>(-result), Operation::open);
   }
-  return std::unique_ptr<Backend>(std::make_unique<EpollBackend>(context, epoll, event));
+  auto backend = std::make_unique<EpollBackend>(context, epoll, event);
+  if (!backend->is_open()) return Error::of(Errc::out_of_memory, Operation::open);
+  return std::unique_ptr<Backend>(std::move(backend));
 }
 
 }  // namespace weir::inline v0

@@ -12,21 +12,24 @@ class WakeGate {
   bool wake() { return state_.exchange(State::woken) == State::asleep; }
 
   /// The loop's thread, before it sleeps. False when somebody has woken it already: do not sleep.
-  bool enter() {
-    State awake = State::awake;
-    if (state_.compare_exchange_strong(awake, State::asleep)) return true;
-    state_.store(State::awake);
-    return false;
-  }
-  /// After it slept. True when somebody woke it.
-  bool leave() { return state_.exchange(State::awake) == State::woken; }
+  bool enter() { return state_.exchange(State::asleep) != State::woken; }
+  /// After enter() and the wait. True when somebody has woken it.
+  bool leave() { return state_.exchange(resting_) == State::woken; }
 
-  /// For a loop that waits in somebody else's poll: every first wake() after this one signals.
-  void stay_asleep() { state_.exchange(State::asleep); }
+  /// For a loop that waits in somebody else's poll as well: from now on the first wake() after each turn signals.
+  void stay_asleep() {
+    resting_ = State::asleep;
+    state_.exchange(State::asleep);
+  }
+  /// A turn that does not sleep.
+  void rest() {
+    if (resting_ == State::asleep) state_.exchange(State::asleep);
+  }
 
  private:
   enum class State : int { awake, asleep, woken };
   std::atomic<State> state_ = State::awake;
+  State resting_ = State::awake;  // the loop's thread's own
 };
 
 }  // namespace weir::inline v0

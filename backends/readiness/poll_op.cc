@@ -15,28 +15,27 @@ Submitted ReadinessBackend::submit_poll(Slot& slot, PollOp& op) {
     slot.set(kPolled);
   }
   op.backend_bits |= kWaiting;
-  slot.reads.push(op);
+  slot.push_read(op);
   arm_polls(slot);
   return {};
 }
 
 // Arms for what the waiting ops want together. A watch that fails ends them all.
-bool ReadinessBackend::arm_polls(Slot& slot) {
+void ReadinessBackend::arm_polls(Slot& slot) {
   std::uint32_t events = 0;
   for (const Op* op = slot.reads.head; op != nullptr; op = op->next)
     events |= static_cast<const PollOp*>(op)->events;
-  if (slot.reads.head == nullptr) return true;
+  if (slot.reads.head == nullptr) return;
   const std::int64_t result = watch(slot, events, /*once=*/true);
   if (result >= 0) {
     slot.set(kRegistered);
-    return true;
+    return;
   }
   while (Op* op = slot.reads.head) {
-    slot.reads.pop();
+    slot.pop_read();
     op->backend_bits = 0;
     end_later(*op, result);
   }
-  return false;
 }
 
 void ReadinessBackend::serve_polls(Slot& slot, std::uint32_t events, Sink& sink) {
@@ -50,7 +49,7 @@ void ReadinessBackend::serve_polls(Slot& slot, std::uint32_t events, Sink& sink)
       completion.flags = kMore;
       has_told = true;
     } else {
-      slot.reads.remove(*op);
+      slot.remove_read(*op);
       op->backend_bits = 0;
     }
     sink.push(*op, completion);
@@ -63,10 +62,10 @@ void ReadinessBackend::serve_polls(Slot& slot, std::uint32_t events, Sink& sink)
   }
 }
 
-void ReadinessBackend::rearm(Sink&) {
+void ReadinessBackend::rearm() {
   std::size_t kept = 0;
   for (const Handle handle : rearm_) {
-    Slot& slot = slots_.at(SlotTable::index_of(handle.value));
+    Slot& slot = slots_.at(handle.value);
     if (slot.handle != handle.value || !slot.has(kPolled)) continue;
     bool is_undelivered = false;
     for (const Op* op = slot.reads.head; op != nullptr; op = op->next)

@@ -1,6 +1,7 @@
 // Handles, the ready list and cancellation: what is neither reading nor writing.
 #include "backends/readiness/readiness.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "backends/readiness/op_bits.h"
@@ -12,26 +13,30 @@ ReadinessBackend::ReadinessBackend(const BackendContext& context, Caps caps)
 
 // What the loop did not close is closed here; its ops were cancelled and pumped before, or are leaked and reported.
 ReadinessBackend::~ReadinessBackend() {
-  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+  for (std::uint32_t i = 1; i < slots_.size(); ++i) {
     Slot& slot = slots_.at(i);
     if (slot.native >= 0 && slot.has(kOwned)) os::close(slot.native);
   }
-  for (const Group& group : groups_) {
-    if (group.pool != nullptr) group.pool->wait_for_refill(nullptr);
+  for (Pool* pool : pools_) {
+    if (pool != nullptr) pool->wait_for_refill(nullptr);
   }
 }
 
-Slot& ReadinessBackend::adopt(os::Native native, std::uint16_t bits) {
-  Slot& slot = slots_.take();
-  slot.native = native;
-  slot.set(bits);
-  return slot;
+// A table that is full is the backend's own EMFILE.
+Result<Handle> ReadinessBackend::adopt(os::Native native, std::uint32_t bits) {
+  Slot* slot = slots_.take();
+  if (slot == nullptr) {
+    if ((bits & kOwned) != 0) os::close(native);
+    return Error::of(Errc::too_many_open_files, Operation::open);
+  }
+  slot->native = static_cast<std::int32_t>(native);
+  slot->set(bits);
+  return Handle{slot->handle};
 }
 
 void ReadinessBackend::release(Slot& slot) {
   WEIR_CHECK(slot.reads.head == nullptr);  // An op in flight would name the next user's descriptor.
   WEIR_CHECK(slot.writes.head == nullptr);
-  slot.native = -1;
   slots_.release(slot);
 }
 
@@ -40,10 +45,9 @@ void ReadinessBackend::release(Slot& slot) {
 Result<Handle> ReadinessBackend::open(const SocketSpec& spec) {
   const std::int64_t native = os::open_socket(spec, /*non_blocking=*/true);
   if (native < 0) return os::error_from_open(native, spec);
-  std::uint16_t bits = kOwned | kWriteReady;
-  if (spec.type == SocketSpec::Type::stream)
-    bits = spec.backlog > 0 ? kOwned | kListener : bits | kStream;
-  return Handle{adopt(native, bits).handle};
+  const bool is_stream = spec.type == SocketSpec::Type::stream && spec.backlog == 0;
+  const std::uint32_t bits = kOwned | kWriteReady;
+  return adopt(native, is_stream ? bits | kStream : bits);
 }
 
 Result<Handle> ReadinessBackend::attach(std::intptr_t native, bool owned) {
@@ -51,11 +55,10 @@ Result<Handle> ReadinessBackend::attach(std::intptr_t native, bool owned) {
   std::int64_t result = os::find_kind(native, kind);
   if (result >= 0 && owned) result = os::set_non_blocking(native, true);
   if (result < 0) return Error::from_native(static_cast<std::int32_t>(-result), Operation::open);
-  std::uint16_t bits = kWriteReady;
+  std::uint32_t bits = kWriteReady;
   if (owned) bits |= kOwned;
   if (kind == os::NativeKind::stream) bits |= kStream;
-  if (kind == os::NativeKind::listener) bits |= kListener;
-  return Handle{adopt(native, bits).handle};
+  return adopt(native, bits);
 }
 
 std::intptr_t ReadinessBackend::detach(Handle handle) {
@@ -93,7 +96,28 @@ Result<std::int32_t> ReadinessBackend::get_option(Handle handle, SocketOption op
   return value;
 }
 
+// A send of one piece that the kernel takes whole is nearly every submit that does more than wait.
 Submitted ReadinessBackend::submit(Op& op) {
+  if (op.kind != OpKind::send) return submit_rest(op);
+  Slot& slot = slots_.of(op.handle);
+  auto& send = static_cast<SendOp&>(op);
+  if ((slot.bits & (kWriteReady | kWriteDoubt | kPolled | kWriting)) != kWriteReady) [[unlikely]] {
+    return submit_rest(op);
+  }
+  const BufChain::Node* piece = send.chain->front();
+  if (piece == nullptr || (piece->next != nullptr && send.bytes_max - 1 >= piece->buf.size())) {
+    return submit_rest(op);
+  }
+  std::size_t asked = piece->buf.size();
+  if (send.bytes_max - std::size_t{1} < asked) asked = send.bytes_max;  // 0 is no limit
+  const std::int64_t sent = os::send(slot.native, piece->buf.data(), asked);
+  if (sent != static_cast<std::int64_t>(asked)) [[unlikely]]
+    return finish_send(slot, send, asked, sent);
+  slot.write_tries = 0;
+  return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(sent)}};
+}
+
+Submitted ReadinessBackend::submit_rest(Op& op) {
   if (op.kind == OpKind::nop) {
     end_later(op, 0);
     return {};
@@ -125,10 +149,10 @@ void ReadinessBackend::cancel(OpId id) {
   if (op == nullptr || (op->backend_bits & kWaiting) == 0) return;
   Slot& slot = slots_.of(op->handle);
   if (slot.has(kStarved) && slot.reads.head == op) {
-    groups_[static_cast<RecvOp*>(op)->group].starved.remove(slot);
+    starved_[static_cast<RecvOp*>(op)->group].remove(slot);
     slot.clear(kStarved);
   }
-  WEIR_CHECK(slot.reads.remove(*op) || slot.writes.remove(*op));
+  WEIR_CHECK(slot.remove_read(*op) || slot.remove_write(*op));
   op->backend_bits = 0;
   end_later(*op, -ECANCELED);
   queue_ready(slot);  // The op behind it may have waited for nothing else.
@@ -136,65 +160,61 @@ void ReadinessBackend::cancel(OpId id) {
 
 void ReadinessBackend::end_later(const Op& op, std::int64_t result) {
   ended_.push_back({.id = op.id, .result = static_cast<std::int32_t>(result)});
+  has_news_ = true;
+}
+
+void ReadinessBackend::tell_news(Sink& sink) {
+  if (!rearm_.empty()) rearm();
+  for (const Completion& completion : ended_) sink.push(completion);
+  ended_.clear();
+  has_news_ = !rearm_.empty();
 }
 
 void ReadinessBackend::provide(Pool& group) {
-  while (groups_.size() <= group.group())
-    groups_.push_back({nullptr, SlotList<&Slot::next_other>(slots_)});
-  groups_[group.group()].pool = &group;
+  const std::size_t count = std::max<std::size_t>(pools_.size(), std::size_t{group.group()} + 1);
+  pools_.resize(count);
+  starved_.resize(count, SlotList<&Slot::next_other>(slots_));
+  pools_[group.group()] = &group;
 }
 
 void ReadinessBackend::starve(Slot& slot, Pool& group) {
   ++context_.metrics.no_buffers;
   slot.set(kStarved);
-  groups_[group.group()].starved.push(slot);
+  starved_[group.group()].push(slot);
   group.wait_for_refill(this);
 }
 
 // As many as there are free blocks, in the order in which they ran dry.
 void ReadinessBackend::refilled(Pool& group) {
-  Group& waiting = groups_[group.group()];
+  SlotList<& Slot::next_other>& starved = starved_[group.group()];
   std::uint32_t free_count =
       group.blocks_max() > group.in_use() ? group.blocks_max() - group.in_use() : 0;
-  for (; free_count > 0 && !waiting.starved.empty(); --free_count) {
-    Slot& slot = waiting.starved.pop();
+  for (; free_count > 0 && !starved.empty(); --free_count) {
+    Slot& slot = starved.pop();
     slot.clear(kStarved);
     queue_ready(slot);
   }
-  if (!waiting.starved.empty()) group.wait_for_refill(this);
+  if (!starved.empty()) group.wait_for_refill(this);
 }
 
-bool ReadinessBackend::start_turn(Sink& sink) {
-  ++turn_;
-  const bool may_sleep = !has_work();
-  if (!rearm_.empty()) rearm(sink);
-  if (!ended_.empty()) {
-    for (const Completion& completion : ended_) sink.push(completion);
-    ended_.clear();
-  }
-  return may_sleep;
+// An error or a hang-up is a reason to try both directions.
+void ReadinessBackend::on_rare_event(Slot& slot, std::uint32_t events, Sink& sink) {
+  if (slot.has(kPolled)) return serve_polls(slot, events, sink);
+  if ((events & (kPollError | kPollHangup)) != 0) slot.set(kReadReady | kWriteReady);
+  serve(slot, sink);
 }
 
-void ReadinessBackend::on_event(std::uint32_t handle, std::uint32_t events, bool behind_leftovers,
-                                Sink& sink) {
-  Slot& slot = slots_.at(SlotTable::index_of(handle));
-  if (slot.handle != handle) [[unlikely]]
-    return;  // of a descriptor that is closed here but open elsewhere (a fork)
-  if (slot.has(kPolled)) [[unlikely]]
-    return serve_polls(slot, events, sink);
-  std::uint32_t bits = events & (kReadReady | kWriteReady);
-  if ((events & kPeerFinished) != 0) bits |= kReadReady | kHangup;
-  if ((events & (kPollError | kPollHangup)) != 0) bits |= kReadReady | kWriteReady | kHangup;
-  slot.set(static_cast<std::uint16_t>(bits));
-  if (behind_leftovers) {
-    queue_ready(slot);
-  } else {
-    serve(slot, sink);
-  }
+void ReadinessBackend::queue_event(std::uint32_t handle, std::uint32_t events, Sink& sink) {
+  Slot& slot = slots_.at(handle);
+  if (slot.handle != handle) return;
+  slot.set(events);
+  if (slot.has(kPolled)) return serve_polls(slot, events, sink);
+  if ((events & (kPollError | kPollHangup)) != 0) slot.set(kReadReady | kWriteReady);
+  queue_ready(slot);
 }
 
-void ReadinessBackend::serve_ready(std::uint32_t count, Sink& sink) {
-  for (; count > 0; --count) {
+void ReadinessBackend::serve_queued(Sink& sink) {
+  for (std::uint32_t count = ready_.size(); count > 0; --count) {
     Slot& slot = ready_.pop();
     slot.clear(kQueued);
     serve(slot, sink);
@@ -207,21 +227,35 @@ void ReadinessBackend::queue_ready(Slot& slot) {
   ready_.push(slot);
 }
 
-bool ReadinessBackend::is_servable(const Slot& slot) const {
-  const bool reads =
-      slot.reads.head != nullptr && (slot.bits & (kReadReady | kStarved)) == kReadReady;
-  const bool writes = slot.writes.head != nullptr && slot.has(kWriteReady);
-  return reads || writes;
+// EAGAIN: an edge will come. Only after an injected one, or a signal, none will, and the slot tries again by itself.
+bool ReadinessBackend::not_ready(Slot& slot, std::uint32_t bit, std::int64_t native) {
+  if (os::last_call_was_faulted() || native == -EINTR) {
+    queue_ready(slot);
+  } else {
+    slot.clear(bit == kReadReady ? bit | kEnding : bit);
+  }
+  return false;
+}
+
+// Has the socket received less than its share in this turn?
+bool ReadinessBackend::has_share(Slot& slot) {
+  if (slot.turn != turn_) {
+    slot.turn = turn_;
+    slot.turn_bytes = 0;
+  }
+  return slot.turn_bytes < context_.limits.bytes_per_socket_turn;
 }
 
 // Writes first: they give memory back. Whatever is left over when the socket or the turn has used up its share keeps
 // its place in the ready list, for no edge will tell of it again.
 void ReadinessBackend::serve(Slot& slot, Sink& sink) {
   if (slot.has(kPolled)) return;
-  if (slot.writes.head != nullptr) serve_writes(slot, sink);
-  if (slot.reads.head != nullptr && (slot.bits & (kReadReady | kStarved)) == kReadReady)
-    serve_reads(slot, sink);
-  if (is_servable(slot)) queue_ready(slot);
+  constexpr std::uint32_t kReads = kReading | kReadReady;
+  constexpr std::uint32_t kWrites = kWriting | kWriteReady;
+  if (slot.has(kWriting)) serve_writes(slot, sink);
+  if ((slot.bits & (kReads | kStarved)) == kReads) serve_reads(slot, sink);
+  if ((slot.bits & (kReads | kStarved)) == kReads || (slot.bits & kWrites) == kWrites)
+    queue_ready(slot);
 }
 
 }  // namespace weir::inline v0

@@ -4,8 +4,7 @@
 #include <cerrno>
 #include <optional>
 
-#include "backends/readiness/op_bits.h"
-#include "backends/readiness/readiness.h"
+#include "backends/readiness/on_event.h"
 
 namespace weir::inline v0 {
 namespace {
@@ -15,7 +14,8 @@ constexpr std::size_t kBulkBlocksMax = 4;
 // Where each errno of a receive goes: not now (nullopt), report, or impossible (abort).
 std::optional<std::int32_t> result_from_recv(std::int64_t native) {
   switch (-native) {
-    case EAGAIN: return std::nullopt;
+    case EAGAIN:
+    case EINTR: return std::nullopt;
     case EBADF:
     case EFAULT:
     case ENOTSOCK: WEIR_UNREACHABLE("recv: a bug, or a descriptor closed by others", native);
@@ -50,30 +50,19 @@ Accepted sort_accept(std::int64_t native) {
   }
 }
 
-bool is_last(const Op& op, const Completion& completion) {
-  return !op.multishot || completion.result < 0 || completion.has(kEof);
-}
-
 }  // namespace
 
 Submitted ReadinessBackend::submit_read(Slot& slot, Op& op) {
   if (slot.reads.head == nullptr && slot.has(kReadReady) && !op.multishot &&
       op.kind != OpKind::accept) {
-    start_slot_turn(slot);
-    const bool has_share = slot.turn_bytes < context_.limits.bytes_per_socket_turn;
     const bool is_bulk = op.kind == OpKind::recv && wants_bulk(slot, static_cast<RecvOp&>(op));
-    if (!slot.read_speculation.is_on()) {
-      op.backend_bits |= kTrying;
-    } else if (has_share && !is_bulk) {
+    if (slot.has(kReadDoubt)) {
+      op.backend_bits |= kDoubted;
+    } else if (has_share(slot) && !is_bulk) {
       Submitted submitted{.done = true, .completion = {.id = op.id}};
-      const bool got = op.kind == OpKind::recv
-                           ? receive(slot, static_cast<RecvOp&>(op), submitted.completion)
-                           : receive_message(slot, static_cast<MsgOp&>(op), submitted.completion);
-      if (got) {
-        slot.read_speculation.hit();
-        return submitted;
-      }
-      if (!slot.has(kStarved)) slot.read_speculation.miss();
+      const bool got = receive(slot, op, submitted.completion);
+      if (!slot.has(kStarved)) note_try(slot, kReadDoubt, slot.read_tries, got);
+      if (got) return submitted;
     }
   }
   wait_readable(slot, op);
@@ -82,11 +71,11 @@ Submitted ReadinessBackend::submit_read(Slot& slot, Op& op) {
 
 void ReadinessBackend::wait_readable(Slot& slot, Op& op) {
   op.backend_bits |= kWaiting;
-  slot.reads.push(op);
+  slot.push_read(op);
   if (!slot.has(kReadWatched)) [[unlikely]] {
     const std::uint32_t events = kReadable | (slot.has(kWriteWatched) ? kWritable : 0u);
     if (const std::int64_t result = watch(slot, events, /*once=*/false); result < 0) {
-      slot.reads.remove(op);
+      slot.remove_read(op);
       op.backend_bits = 0;
       return end_later(op, result);
     }
@@ -97,11 +86,10 @@ void ReadinessBackend::wait_readable(Slot& slot, Op& op) {
 }
 
 void ReadinessBackend::serve_reads(Slot& slot, Sink& sink) {
-  start_slot_turn(slot);
   while (Op* op = slot.reads.head) {
     if ((slot.bits & (kReadReady | kStarved)) != kReadReady || sink.room() == 0) return;
     if (op->kind == OpKind::accept) return serve_accepts(slot, static_cast<AcceptOp&>(*op), sink);
-    if (slot.turn_bytes >= context_.limits.bytes_per_socket_turn) {
+    if (!has_share(slot)) {
       ++context_.metrics.socket_budget_hits;
       return;
     }
@@ -110,59 +98,78 @@ void ReadinessBackend::serve_reads(Slot& slot, Sink& sink) {
       continue;
     }
     Completion completion{.id = op->id};
-    const bool got = op->kind == OpKind::recv
-                         ? receive(slot, static_cast<RecvOp&>(*op), completion)
-                         : receive_message(slot, static_cast<MsgOp&>(*op), completion);
-    if ((op->backend_bits & kTrying) != 0) [[unlikely]] {
-      got ? slot.read_speculation.hit() : slot.read_speculation.miss();
+    const bool got = receive(slot, *op, completion);
+    if ((op->backend_bits & kDoubted) != 0) {
+      note_try(slot, kReadDoubt, slot.read_tries, got);
       op->backend_bits = kWaiting;
     }
     if (!got) return;
-    if (is_last(*op, completion)) {
-      slot.reads.pop();
-      op->backend_bits = 0;
-    } else {
-      completion.flags |= kMore;
-    }
-    sink.push(*op, completion);
+    push_read(slot, *op, completion, sink);
   }
 }
 
-// False: nothing came, or there is no memory for it; the op waits on.
-bool ReadinessBackend::receive(Slot& slot, RecvOp& op, Completion& out) {
-  std::byte* data = op.target;
-  std::size_t size = op.bytes_max;
-  Pool* pool = nullptr;
-  Block* block = nullptr;
-  if (op.group != kNoGroup) {  // memory only now, when something is there to fill it
-    pool = groups_[op.group].pool;
-    block = pool->take_for_backend(BlockState::lent);
-    if (block == nullptr) [[unlikely]] {
-      starve(slot, *pool);
-      return false;
-    }
-    data = block->base;
-    size = size == 0 ? block->capacity : std::min<std::size_t>(size, block->capacity);
+// No data: the group is empty, and the slot waits for it.
+ReadinessBackend::Memory ReadinessBackend::take_memory(Slot& slot, const RecvOp& op) {
+  if (op.group == kNoGroup) return {op.target, op.bytes_max, nullptr};
+  Pool& pool = *pools_[op.group];
+  Block* block = pool.take_for_backend(BlockState::lent);
+  if (block == nullptr) {
+    starve(slot, pool);
+    return {};
   }
-  const std::int64_t got = os::recv(slot.native, data, size);
-  if (got > 0) [[likely]] {
+  return {block->base, wanted_bytes(op, block->capacity), block};
+}
+
+// False: nothing came, or there is no memory for it; the op waits on.
+bool ReadinessBackend::receive(Slot& slot, Op& op, Completion& out) {
+  if (op.kind == OpKind::recvmsg) return receive_message(slot, static_cast<MsgOp&>(op), out);
+  const Memory memory =
+      take_memory(slot, static_cast<RecvOp&>(op));  // only now, when something is there to fill it
+  if (memory.data == nullptr) return false;
+  const std::int64_t got = os::recv(slot.native, memory.data, memory.size);
+  return complete_receive(slot, static_cast<RecvOp&>(op), memory, got, out);
+}
+
+// What receive_plain() leaves: full memory, the end, errors, nothing at all.
+void ReadinessBackend::receive_rest(Slot& slot, RecvOp& op, Memory memory, std::int64_t got,
+                                    Sink& sink) {
+  Completion completion{.id = op.id};
+  has_share(slot);
+  if (!complete_receive(slot, op, memory, got, completion)) return;
+  push_read(slot, op, completion, sink);
+  serve(slot, sink);
+}
+
+void ReadinessBackend::push_read(Slot& slot, Op& op, Completion& completion, Sink& sink) {
+  if (op.multishot && completion.result >= 0 && !completion.has(kEof)) {
+    completion.flags |= kMore;
+  } else {
+    slot.pop_read();
+    op.backend_bits = 0;
+  }
+  sink.push(op, completion);
+}
+
+bool ReadinessBackend::complete_receive(Slot& slot, const RecvOp& op, Memory memory,
+                                        std::int64_t got, Completion& out) {
+  if (got > 0) {
     out.result = static_cast<std::int32_t>(got);
-    if (block != nullptr) {
+    if (memory.block != nullptr) {
       out.flags = kBuf;
       out.group = op.group;
-      out.buffer = block->index;
+      out.buffer = memory.block->index;
       out.length = static_cast<std::uint32_t>(got);
     }
-    after_receive(slot, static_cast<std::size_t>(got), size, out);
+    after_receive(slot, static_cast<std::size_t>(got), memory.size, out);
     return true;
   }
-  if (block != nullptr) pool->give_back(block);
+  if (memory.block != nullptr) pools_[op.group]->give_back(memory.block);
   if (got == 0) {
     if (slot.has(kStream)) out.flags = kEof;  // else an empty datagram
     return true;
   }
   const std::optional<std::int32_t> result = result_from_recv(got);
-  if (!result.has_value()) return not_ready(slot, kReadReady);
+  if (!result.has_value()) return not_ready(slot, kReadReady, got);
   out.result = *result;
   return true;
 }
@@ -172,25 +179,12 @@ bool ReadinessBackend::receive(Slot& slot, RecvOp& op, Completion& out) {
 void ReadinessBackend::after_receive(Slot& slot, std::size_t got, std::size_t asked,
                                      Completion& out) {
   slot.turn_bytes += static_cast<std::uint32_t>(got);
-  if (got < asked) {
-    slot.clear(kBulk);
-    if ((slot.bits & (kStream | kHangup)) == kStream && !os::last_call_was_faulted())
-      slot.clear(kReadReady);
-  } else {
+  if (got == asked) {
     slot.set(kBulk);
     out.flags |= kNonEmpty;
+  } else if (!os::last_call_was_faulted()) {
+    slot.clear((slot.bits & (kStream | kEnding)) == kStream ? kBulk | kReadReady : kBulk);
   }
-}
-
-// EAGAIN: an edge will come. Only an injected one brings no edge, so that slot tries again by itself.
-bool ReadinessBackend::not_ready(Slot& slot, std::uint16_t bit) {
-  if (os::last_call_was_faulted()) {
-    queue_ready(slot);
-    return false;
-  }
-  slot.clear(bit);
-  if (bit == kReadReady) slot.clear(kHangup);
-  return false;
 }
 
 bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
@@ -198,7 +192,7 @@ bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
   const std::int64_t got = os::recv_message(slot.native, op, is_truncated);
   const std::optional<std::int32_t> result =
       got >= 0 ? static_cast<std::int32_t>(got) : result_from_recv(got);
-  if (!result.has_value()) return not_ready(slot, kReadReady);
+  if (!result.has_value()) return not_ready(slot, kReadReady, got);
   out.result = *result;
   if (got < 0) return true;
   if (is_truncated) out.flags |= kTrunc;
@@ -208,13 +202,12 @@ bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
 }
 
 bool ReadinessBackend::wants_bulk(const Slot& slot, const RecvOp& op) const {
-  return slot.has(kBulk) && op.group != kNoGroup &&
-         op.bytes_max > groups_[op.group].pool->block_bytes();
+  return slot.has(kBulk) && op.group != kNoGroup && op.bytes_max > pools_[op.group]->block_bytes();
 }
 
 // Several blocks in one call, a completion each. False: the op waits on.
 bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
-  Pool& pool = *groups_[op.group].pool;
+  Pool& pool = *pools_[op.group];
   const std::size_t share = context_.limits.bytes_per_socket_turn - slot.turn_bytes;
   std::size_t wanted = std::min<std::size_t>(op.bytes_max, share);
   std::array<Block*, kBulkBlocksMax> blocks;
@@ -242,10 +235,10 @@ bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
   if (got <= 0) {
     slot.clear(kBulk);
     const std::optional<std::int32_t> result = got == 0 ? 0 : result_from_recv(got);
-    if (!result.has_value()) return not_ready(slot, kReadReady);
+    if (!result.has_value()) return not_ready(slot, kReadReady, got);
     completion.result = *result;
     if (got == 0) completion.flags = kEof;
-    slot.reads.pop();
+    slot.pop_read();
     op.backend_bits = 0;
     sink.push(op, completion);
     return true;
@@ -263,7 +256,7 @@ bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
     if (op.multishot || left > 0) {
       completion.flags |= kMore;
     } else {
-      slot.reads.pop();
+      slot.pop_read();
       op.backend_bits = 0;
     }
     sink.push(op, completion);
@@ -279,11 +272,16 @@ void ReadinessBackend::serve_accepts(Slot& slot, AcceptOp& op, Sink& sink) {
     Completion completion{.id = op.id};
     switch (sort_accept(native)) {
       case Accepted::retry: continue;
-      case Accepted::nothing: not_ready(slot, kReadReady); return;
+      case Accepted::nothing: not_ready(slot, kReadReady, native); return;
       case Accepted::error: completion.result = static_cast<std::int32_t>(native); break;
       case Accepted::connection:
         completion.flags = kHandle;
-        completion.buffer = adopt(native, kOwned | kStream | kWriteReady).handle;
+        if (const Result<Handle> handle = adopt(native, kOwned | kStream | kWriteReady);
+            handle.ok()) {
+          completion.buffer = handle.value().value;
+        } else {
+          completion = {.id = op.id, .result = -EMFILE};
+        }
         break;
     }
     if (op.multishot && completion.result >= 0) {
@@ -291,7 +289,7 @@ void ReadinessBackend::serve_accepts(Slot& slot, AcceptOp& op, Sink& sink) {
       sink.push(op, completion);
       continue;
     }
-    slot.reads.pop();
+    slot.pop_read();
     op.backend_bits = 0;
     sink.push(op, completion);
     return;

@@ -13,7 +13,8 @@ namespace {
 // Where each errno of a send goes: not now (nullopt), report, or impossible (abort).
 std::optional<std::int32_t> result_from_send(std::int64_t native) {
   switch (-native) {
-    case EAGAIN: return std::nullopt;
+    case EAGAIN:
+    case EINTR: return std::nullopt;
     case EBADF:
     case EFAULT:
     case ENOTSOCK: WEIR_UNREACHABLE("send: a bug, or a descriptor closed by others", native);
@@ -39,20 +40,54 @@ struct Gathered {
 
 }  // namespace
 
+bool ReadinessBackend::transmit(Slot& slot, const SendOp& op, Completion& out) {
+  const Gathered gathered(*op.chain, op.bytes_max != 0 ? op.bytes_max : op.chain->bytes());
+  if (gathered.count == 0) return true;
+  const os::Segment* segments = gathered.segments.data();
+  const std::int64_t sent = gathered.count == 1
+                                ? os::send(slot.native, segments->data, segments->size)
+                                : os::send_segments(slot.native, segments, gathered.count);
+  return complete_send(slot, gathered.bytes, sent, out);
+}
+
+// False: no room in the kernel; the op waits on. A short count on a stream says that room ran out, and the system will
+// tell when there is some again: no call for EAGAIN.
+bool ReadinessBackend::complete_send(Slot& slot, std::size_t asked, std::int64_t sent,
+                                     Completion& out) {
+  if (sent < 0) {
+    const std::optional<std::int32_t> result = result_from_send(sent);
+    if (!result.has_value()) return not_ready(slot, kWriteReady, sent);
+    out.result = *result;
+    return true;
+  }
+  const bool is_short = static_cast<std::size_t>(sent) < asked;
+  if (is_short && slot.has(kStream) && !os::last_call_was_faulted()) slot.clear(kWriteReady);
+  out.result = static_cast<std::int32_t>(sent);
+  return true;
+}
+
+// What submit() leaves of a send that it tried.
+Submitted ReadinessBackend::finish_send(Slot& slot, SendOp& op, std::size_t asked,
+                                        std::int64_t sent) {
+  Submitted submitted{.done = true, .completion = {.id = op.id}};
+  const bool is_done = complete_send(slot, asked, sent, submitted.completion);
+  note_try(slot, kWriteDoubt, slot.write_tries, is_done);
+  if (is_done) return submitted;
+  wait_writable(slot, op);
+  return {};
+}
+
 Submitted ReadinessBackend::submit_write(Slot& slot, Op& op) {
-  if (slot.writes.head == nullptr && slot.has(kWriteReady)) [[likely]] {
-    if (slot.write_speculation.is_on()) [[likely]] {
+  if ((slot.bits & (kWriting | kWriteReady)) == kWriteReady) {
+    if (slot.has(kWriteDoubt)) {
+      op.backend_bits |= kDoubted;
+    } else {
       Submitted submitted{.done = true, .completion = {.id = op.id}};
       const bool sent = op.kind == OpKind::send
                             ? transmit(slot, static_cast<SendOp&>(op), submitted.completion)
                             : transmit_message(slot, static_cast<MsgOp&>(op), submitted.completion);
-      if (sent) {
-        slot.write_speculation.hit();
-        return submitted;
-      }
-      slot.write_speculation.miss();
-    } else {
-      op.backend_bits |= kTrying;
+      note_try(slot, kWriteDoubt, slot.write_tries, sent);
+      if (sent) return submitted;
     }
   }
   wait_writable(slot, op);
@@ -61,11 +96,11 @@ Submitted ReadinessBackend::submit_write(Slot& slot, Op& op) {
 
 void ReadinessBackend::wait_writable(Slot& slot, Op& op) {
   op.backend_bits |= kWaiting;
-  slot.writes.push(op);
+  slot.push_write(op);
   if (!slot.has(kWriteWatched)) {
     if (const std::int64_t result = watch(slot, kReadable | kWritable, /*once=*/false);
         result < 0) {
-      slot.writes.remove(op);
+      slot.remove_write(op);
       op.backend_bits = 0;
       return end_later(op, result);
     }
@@ -92,43 +127,15 @@ void ReadinessBackend::serve_writes(Slot& slot, Sink& sink) {
         completion.result = static_cast<std::int32_t>(os::shutdown_write(slot.native));
         break;
     }
-    if ((op->backend_bits & kTrying) != 0) [[unlikely]] {
-      is_done ? slot.write_speculation.hit() : slot.write_speculation.miss();
+    if ((op->backend_bits & kDoubted) != 0) {
+      note_try(slot, kWriteDoubt, slot.write_tries, is_done);
       op->backend_bits = kWaiting;
     }
     if (!is_done) return;
-    slot.writes.pop();
+    slot.pop_write();
     op->backend_bits = 0;
     sink.push(*op, completion);
   }
-}
-
-// False: no room in the kernel; the op waits on. A short count on a stream says that room ran out, and the system will
-// tell when there is some again: no call for EAGAIN.
-bool ReadinessBackend::transmit(Slot& slot, const SendOp& op, Completion& out) {
-  const BufChain::Node* first = op.chain->front();
-  if (first == nullptr) return true;
-  const std::size_t bytes_max = op.bytes_max != 0 ? op.bytes_max : op.chain->bytes();
-  std::size_t asked = std::min(bytes_max, first->buf.size());
-  std::int64_t sent = 0;
-  if (asked == bytes_max || first->next == nullptr) [[likely]] {
-    sent = os::send(slot.native, first->buf.data(), asked);
-  } else {
-    const Gathered gathered(*op.chain, bytes_max);
-    asked = gathered.bytes;
-    sent = os::send_segments(slot.native, gathered.segments.data(), gathered.count);
-  }
-  if (sent < 0) [[unlikely]] {
-    const std::optional<std::int32_t> result = result_from_send(sent);
-    if (!result.has_value()) return not_ready(slot, kWriteReady);
-    out.result = *result;
-    return true;
-  }
-  if (static_cast<std::size_t>(sent) < asked && slot.has(kStream) && !os::last_call_was_faulted()) {
-    slot.clear(kWriteReady);
-  }
-  out.result = static_cast<std::int32_t>(sent);
-  return true;
 }
 
 bool ReadinessBackend::transmit_message(Slot& slot, const MsgOp& op, Completion& out) {
@@ -141,7 +148,7 @@ bool ReadinessBackend::transmit_message(Slot& slot, const MsgOp& op, Completion&
       os::send_message(slot.native, op, gathered.segments.data(), gathered.count);
   const std::optional<std::int32_t> result =
       sent >= 0 ? static_cast<std::int32_t>(sent) : result_from_send(sent);
-  if (!result.has_value()) return not_ready(slot, kWriteReady);
+  if (!result.has_value()) return not_ready(slot, kWriteReady, sent);
   out.result = *result;
   return true;
 }
@@ -153,7 +160,7 @@ Submitted ReadinessBackend::submit_connect(Slot& slot, ConnectOp& op) {
   if (result != -EINPROGRESS) {
     return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(result)}};
   }
-  slot.clear(kReadReady | kWriteReady | kHangup);
+  slot.clear(kReadReady | kWriteReady | kEnding);
   wait_writable(slot, op);
   return {};
 }
@@ -164,7 +171,7 @@ Submitted ReadinessBackend::submit_shutdown(Slot& slot, Op& op) {
     return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(result)}};
   }
   op.backend_bits |= kWaiting;  // behind the bytes submitted before it
-  slot.writes.push(op);
+  slot.push_write(op);
   return {};
 }
 

@@ -1,34 +1,40 @@
 // What a readiness backend knows of one descriptor, in one cache line, and the flat table of all of them.
 #pragma once
 #include <cstdint>
-#include <memory>
-#include <vector>
+#include <new>
 
+#include "src/os/memory.h"
 #include "src/os/os.h"
 #include "weir/op.h"
+#include "weir/pool.h"
 
 namespace weir::inline v0 {
 
-/// The first, third and last of the low bits have the values of PollEvent, so that an event's bits are the slot's.
-enum SlotBit : std::uint16_t {
-  kReadReady = 1 << 0,  // maybe: the system call tells the truth
-  kHangup =
-      1 << 1,  // RDHUP, HUP or ERR was seen: a short read proves nothing, read on to EAGAIN or 0
-  kWriteReady = 1 << 2,
-  kRegistered = 1 << 3,    // the poller knows the descriptor …
-  kReadWatched = 1 << 4,   // … and reports edges of reading,
-  kWriteWatched = 1 << 5,  // … and of writing; both stay until the end
-  kPolled = 1 << 6,        // … or it is armed once, by level, for poll ops
-  kOwned = 1 << 7,
-  kStream =
-      1
-      << 8,  // bytes without boundaries: a short count tells that the kernel has no more, or no room
-  kListener = 1 << 9,
-  kQueued = 1 << 10,   // in the ready list
-  kStarved = 1 << 11,  // the first read waits for memory of its group
-  kBulk = 1 << 12,     // the last receive filled a block: take several at once
+/// What is known of a descriptor. What a poller reports has the values of PollEvent, and kPeerFinished, and is or'ed in.
+/// The hot paths test all that matters to them at once, so the first ops of both directions have bits too.
+enum SlotBit : std::uint32_t {
+  kReadReady = kReadable,  // maybe: the system call tells the truth
+  kBulk = 1 << 1,          // the last receive filled its memory: more may be there
+  kWriteReady = kWritable,
+  kFailed = kPollError,
+  kHungUp = kPollHangup,
+  kRegistered = 1 << 5,    // the poller knows the descriptor ...
+  kReadWatched = 1 << 6,   // ... and reports edges of reading,
+  kWriteWatched = 1 << 7,  // ... and of writing; both stay until the end
+  kPolled = 1 << 8,        // ... or it is armed once, by level, for poll ops
+  kOwned = 1 << 9,
+  kStream = 1 << 10,        // bytes without boundaries: a short count says that nothing is left
+  kQueued = 1 << 11,        // in the ready list
+  kStarved = 1 << 12,       // the first read waits for memory of its group
+  kPeerFinished = 1 << 13,  // the peer has finished sending: what is left can be read to its end
+  kReadDoubt = 1 << 14,     // tries at submit found nothing, several in a row: do not try
+  kWriteDoubt = 1 << 15,
+  kReceiving = 1 << 16,  // the first read is a recv into a group
+  kReading = 1 << 17,    // there are reads
+  kWriting = 1 << 18,    // there are writes
 };
-static_assert(int{kReadReady} == kReadable && int{kWriteReady} == kWritable);
+/// The end or an error was seen: a short count proves nothing any more.
+inline constexpr std::uint32_t kEnding = kFailed | kHungUp | kPeerFinished;
 
 /// Ops of one direction in order of submission, linked by Op::next.
 struct OpFifo {
@@ -53,100 +59,119 @@ struct OpFifo {
   }
 };
 
-/// Whether a submit should try at once: not after 4 EAGAINs in a row, again after 8 tries in a row that would have paid.
-class Speculation {
- public:
-  bool is_on() const { return score_ >= 0; }
-  void hit() { score_ = static_cast<std::int8_t>(score_ < 0 ? score_ + 1 : 0); }
-  void miss() {
-    score_ =
-        static_cast<std::int8_t>(score_ < 0 || score_ == kMissesMax - 1 ? -kHitsMin : score_ + 1);
-  }
-
- private:
-  static constexpr int kMissesMax = 4;
-  static constexpr int kHitsMin = 8;
-  std::int8_t score_ = 0;  // on: misses in a row; off: minus the hits still wanted
-};
-
 inline constexpr std::uint32_t kNoSlot = 0xffffffffu;
 
 struct Slot {
   OpFifo reads;   // accept, recv, recvmsg; or poll ops
   OpFifo writes;  // connect, send, sendmsg, shutdown
-  os::Native native = -1;
-  std::uint32_t handle = 0;  // index | generation << 24: what Handle and the poller's events carry
+  std::int32_t native = -1;
+  std::uint32_t handle = 0;  // index and generation: what Handle and the poller's events carry
+  std::uint32_t bits = 0;    // of SlotBit
   std::uint32_t next_ready = kNoSlot;  // in the ready list
   std::uint32_t next_other =
       kNoSlot;                   // in a group's list of starved slots, or the list of free ones
   std::uint32_t turn = 0;        // that turn_bytes belongs to
   std::uint32_t turn_bytes = 0;  // received
-  std::uint16_t bits = 0;
-  Speculation read_speculation;
-  Speculation write_speculation;
+  std::uint8_t read_tries =
+      0;  // in a row: that found nothing, or in doubt, that would have found something
+  std::uint8_t write_tries = 0;
 
-  bool has(std::uint16_t bit) const { return (bits & bit) != 0; }
-  void set(std::uint16_t bit) { bits = static_cast<std::uint16_t>(bits | bit); }
-  void clear(std::uint16_t bit) { bits = static_cast<std::uint16_t>(bits & ~bit); }
+  bool has(std::uint32_t bit) const { return (bits & bit) != 0; }
+  void set(std::uint32_t bit) { bits |= bit; }
+  void clear(std::uint32_t bit) { bits &= ~bit; }
+
+  void push_read(Op& op) {
+    reads.push(op);
+    note_reads();
+  }
+  void pop_read() {
+    reads.pop();
+    note_reads();
+  }
+  bool remove_read(const Op& op) {
+    const bool was_there = reads.remove(op);
+    note_reads();
+    return was_there;
+  }
+  void push_write(Op& op) {
+    writes.push(op);
+    bits |= kWriting;
+  }
+  void pop_write() {
+    writes.pop();
+    if (writes.head == nullptr) bits &= ~std::uint32_t{kWriting};
+  }
+  bool remove_write(const Op& op) {
+    const bool was_there = writes.remove(op);
+    if (writes.head == nullptr) bits &= ~std::uint32_t{kWriting};
+    return was_there;
+  }
+
+ private:
+  void note_reads() {
+    bits &= ~std::uint32_t{kReading | kReceiving};
+    if (reads.head == nullptr) return;
+    bits |= kReading;
+    if (reads.head->kind != OpKind::recv) return;
+    if (static_cast<RecvOp*>(reads.head)->group != kNoGroup) bits |= kReceiving;
+  }
 };
 static_assert(sizeof(void*) != 8 || sizeof(Slot) == 64);
 
-/// Slots by index. They keep their address: chunks are added, never moved.
+/// Slots by index, flat: the addresses of all that there may be are reserved at the start, and memory comes as they are
+/// first used. Slot 0 is nobody's, so an event with data 0 never matches.
 class SlotTable {
  public:
-  /// A slot with nothing set but its handle.
-  Slot& take() {
-    if (free_ == kNoSlot) grow();
-    Slot& slot = at(free_);
+  static constexpr std::uint32_t kSlotsMax = 1u << 20;
+
+  SlotTable() : slots_(static_cast<Slot*>(os::map_memory(kSlotsMax * sizeof(Slot)))) {
+    if (slots_ != nullptr) (new (&slots_[0]) Slot)->handle = kNoSlot;
+  }
+  ~SlotTable() {
+    if (slots_ != nullptr) os::unmap_memory(slots_, kSlotsMax * sizeof(Slot));
+  }
+  SlotTable(const SlotTable&) = delete;
+  SlotTable& operator=(const SlotTable&) = delete;
+  bool is_open() const { return slots_ != nullptr; }
+
+  /// A slot with nothing set but its handle; null when all are taken.
+  Slot* take() {
+    if (free_ == kNoSlot) {
+      if (count_ == kSlotsMax) return nullptr;
+      Slot* fresh = new (&slots_[count_]) Slot;
+      fresh->handle = count_++;
+      return fresh;
+    }
+    Slot& slot = slots_[free_];
     free_ = slot.next_other;
     slot.next_other = kNoSlot;
-    slot.native = -1;
-    slot.clear(
-        static_cast<std::uint16_t>(~kQueued));  // a reused slot may still stand in the ready list
-    slot.read_speculation = slot.write_speculation = {};
-    return slot;
+    slot.read_tries = slot.write_tries = 0;
+    return &slot;
   }
   /// The slot's handle means nothing from here on; a late event of it at worst marks the next user ready.
   void release(Slot& slot) {
     const std::uint32_t index = index_of(slot.handle);
-    slot.handle += 1u << kIndexBits;
-    slot.clear(static_cast<std::uint16_t>(~kQueued));
+    slot.handle += kSlotsMax;
+    slot.native = -1;
+    slot.bits &= kQueued;  // the ready list may still have it; what it has by then does not matter
     slot.next_other = free_;
     free_ = index;
   }
 
   /// The slot of a live handle. Misuse: a handle that was closed aborts with its value.
   Slot& of(Handle handle) const {
-    const std::uint32_t index = index_of(handle.value);
-    WEIR_CHECK_LT(index, count_);
-    Slot& slot = at(index);
+    Slot& slot = at(handle.value);
     WEIR_CHECK_EQ(slot.handle, handle.value);
     return slot;
   }
-  Slot& at(std::uint32_t index) const { return chunks_[index / kChunk][index % kChunk]; }
-  static constexpr std::uint32_t index_of(std::uint32_t handle) {
-    return handle & ((1u << kIndexBits) - 1);
-  }
+  /// The slot that a handle names, or named.
+  Slot& at(std::uint32_t handle) const { return slots_[index_of(handle)]; }
+  static constexpr std::uint32_t index_of(std::uint32_t handle) { return handle & (kSlotsMax - 1); }
   std::uint32_t size() const { return count_; }
 
  private:
-  static constexpr std::uint32_t kIndexBits = 24;
-  static constexpr std::uint32_t kChunk = 256;
-
-  void grow() {
-    WEIR_CHECK_LT(count_ + kChunk, 1u << kIndexBits);
-    chunks_.push_back(std::make_unique<Slot[]>(kChunk));
-    for (std::uint32_t i = kChunk; i-- > 0;) {
-      Slot& slot = chunks_.back()[i];
-      slot.handle = count_ + i;
-      slot.next_other = free_;
-      free_ = count_ + i;
-    }
-    count_ += kChunk;
-  }
-
-  std::vector<std::unique_ptr<Slot[]>> chunks_;
-  std::uint32_t count_ = 0;
+  Slot* slots_;
+  std::uint32_t count_ = 1;
   std::uint32_t free_ = kNoSlot;
 };
 
@@ -171,8 +196,7 @@ class SlotList {
     return slot;
   }
   void remove(const Slot& slot) {  // walks the list: for what is rare
-    const std::uint32_t count = count_;
-    for (std::uint32_t i = 0; i < count; ++i) {
+    for (std::uint32_t count = count_; count > 0; --count) {
       Slot& first = pop();
       if (&first != &slot) push(first);
     }

@@ -55,19 +55,32 @@ class WEIR_API Sink {
   /// Adds one result. `op` is its pending op where the backend has it at hand, else it is looked up.
   void push(const Completion& completion);
   void push(Op& op, const Completion& completion);
+  /// push() of a result that is no control: bytes, a connection, an error that is not `cancelled`. The caller fills in
+  /// every field of the record it gets, in place: a copy of one that was just written stalls the processor.
+  Completion& add_data(Op& op) {
+    ++op.undelivered;
+    room_ -= room_ != 0 ? 1u : 0u;
+    return data_.add();
+  }
 
   /// How many data completions the loop still wants this turn: a readiness backend stops receiving at 0 and keeps
   /// the rest on its ready list, so that memory is taken only for what will be delivered.
   std::uint32_t room() const { return room_; }
 
  protected:
-  struct Queue {  // a ring that grows: push at the tail, take at the head
+  struct WEIR_API Queue {  // a ring that grows: push at the tail, take at the head
     std::vector<Completion> slots = std::vector<Completion>(512);
+    std::uint32_t mask = 511;
     std::uint32_t head = 0, tail = 0;
     bool empty() const { return head == tail; }
     std::uint32_t size() const { return tail - head; }
-    void push(const Completion& completion);
-    Completion& front() { return slots[head & (slots.size() - 1)]; }
+    Completion& add() {
+      if (size() > mask) [[unlikely]] grow();
+      return slots[tail++ & mask];
+    }
+    void push(const Completion& completion) { add() = completion; }
+    Completion& front() { return slots[head & mask]; }
+    void grow();
   };
   OpTable& ops_;
   Queue control_, data_;

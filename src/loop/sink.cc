@@ -19,11 +19,12 @@ bool is_control(const Op& op, const Completion& completion) {
 }  // namespace
 
 void Sink::push(Op& op, const Completion& completion) {
-  const bool control = is_control(op, completion);
-  ++op.undelivered;
-  if (control) return control_.push(completion);
-  data_.push(completion);
-  if (room_ > 0) --room_;
+  if (is_control(op, completion)) {
+    ++op.undelivered;
+    control_.push(completion);
+  } else {
+    add_data(op) = completion;
+  }
 }
 
 void Sink::push(const Completion& completion) {
@@ -37,15 +38,14 @@ void Sink::push(const Completion& completion) {
   push(*op, completion);
 }
 
-void Sink::Queue::push(const Completion& completion) {
-  if (size() == slots.size()) {
-    std::vector<Completion> larger(slots.size() * 2);
-    for (std::uint32_t i = 0; i < size(); ++i) larger[i] = slots[(head + i) & (slots.size() - 1)];
-    tail = size();
-    head = 0;
-    slots = std::move(larger);
-  }
-  slots[tail++ & (slots.size() - 1)] = completion;
+void Sink::Queue::grow() {
+  std::vector<Completion> larger(slots.size() * 2);
+  const std::uint32_t count = size();
+  for (std::uint32_t i = 0; i < count; ++i) larger[i] = slots[(head + i) & mask];
+  slots = std::move(larger);
+  mask = mask * 2 + 1;
+  head = 0;
+  tail = count;
 }
 
 }  // namespace weir::inline v0

@@ -37,8 +37,11 @@ using FaultHook = Fault (*)(Call call, Native native);
 extern std::atomic<FaultHook> fault_hook;
 void set_fault_hook(FaultHook hook);
 
+inline bool has_fault_hook() { return fault_hook.load(std::memory_order_relaxed) != nullptr; }
+
 /// Did a fault shorten or answer this thread's last call? Then its short count, or its EAGAIN, says nothing about
 /// the descriptor: no edge will follow, and whoever waits for edges must try again by himself.
-bool last_call_was_faulted();
+bool ask_if_faulted();
+inline bool last_call_was_faulted() { return has_fault_hook() && ask_if_faulted(); }
 
 }  // namespace weir::inline v0::os

@@ -7,12 +7,20 @@
 namespace weir::inline v0::os {
 
 // Plain loads from the thread's own block, also inside a shared library.
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local std::uint64_t call_count;
-[[gnu::tls_model("initial-exec")]] extern constinit thread_local bool call_was_faulted;
+[[gnu::tls_model("initial-exec"),
+  gnu::visibility("hidden")]] extern constinit thread_local std::uint64_t call_count;
+[[gnu::tls_model("initial-exec"),
+  gnu::visibility("hidden")]] extern constinit thread_local bool call_was_faulted;
 
 // Out of line, so that production's path stays short. True when the hook answered, with -errno in `answer`.
 bool ask_fault_hook(FaultHook hook, Call call, Native native, std::size_t& size,
                     std::int64_t& answer);
+
+/// Counts one call that was made just now, and turns its -1 into -errno.
+inline std::int64_t counted(std::int64_t result) {
+  ++call_count;
+  return result >= 0 ? result : -std::int64_t{errno};
+}
 
 /// Makes `function(size)`, which gives the system's result, once.
 template <typename Function>
@@ -22,9 +30,7 @@ inline std::int64_t call_once(Call call, Native native, std::size_t size, Functi
     std::int64_t answer = 0;
     if (ask_fault_hook(hook, call, native, size, answer)) return answer;
   }
-  ++call_count;
-  const std::int64_t result = function(size);
-  return result >= 0 ? result : -std::int64_t{errno};
+  return counted(function(size));
 }
 
 /// The same for calls that are made again after a signal.
@@ -40,9 +46,7 @@ inline std::int64_t call_again(Call call, Native native, std::size_t size, Funct
 /// Calls that no fault is asked about: options, names, limits.
 template <typename Function>
 inline std::int64_t call_plain(Function&& function) {
-  ++call_count;
-  const std::int64_t result = function();
-  return result >= 0 ? result : -std::int64_t{errno};
+  return counted(function());
 }
 
 }  // namespace weir::inline v0::os

@@ -63,11 +63,11 @@ std::int64_t epoll_remove(Native epoll, Native native) {
       [&] { return ::epoll_ctl(fd_of(epoll), EPOLL_CTL_DEL, fd_of(native), nullptr); });
 }
 
-std::int64_t epoll_wait(Native epoll, epoll_event* events, int events_max,
-                        std::uint64_t timeout_ns) {
+std::int64_t epoll_wait_rarely(Native epoll, epoll_event* events, int events_max,
+                               std::uint64_t timeout_ns) {
   const std::int64_t count = call_once(Call::wait, epoll, 0, [&](std::size_t) {
-    if (timeout_ns == 0) return ::epoll_wait(fd_of(epoll), events, events_max, 0);
     if (timeout_ns == kWaitForever) return ::epoll_wait(fd_of(epoll), events, events_max, -1);
+    if (timeout_ns == 0) return ::epoll_wait(fd_of(epoll), events, events_max, 0);
     return wait_nanoseconds(fd_of(epoll), events, events_max, timeout_ns);
   });
   return count == -EINTR ? 0 : count;  // the caller looks at its clock again

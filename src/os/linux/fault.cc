@@ -13,9 +13,7 @@ std::atomic<FaultHook> fault_hook = nullptr;
 
 std::uint64_t& system_calls() { return call_count; }
 void set_fault_hook(FaultHook hook) { fault_hook.store(hook, std::memory_order_relaxed); }
-bool last_call_was_faulted() {
-  return fault_hook.load(std::memory_order_relaxed) != nullptr && call_was_faulted;
-}
+bool ask_if_faulted() { return call_was_faulted; }
 
 bool ask_fault_hook(FaultHook hook, Call call, Native native, std::size_t& size,
                     std::int64_t& answer) {

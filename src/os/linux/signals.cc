@@ -25,7 +25,8 @@ struct Watch {
   std::atomic<int> event = -1;
 };
 std::array<Watch, 64> watches;
-std::atomic<int> handlers_running = 0;  // on any thread: a descriptor is closed when none of them can still write to it
+std::atomic<int> handlers_running =
+    0;  // on any thread: a descriptor is closed when none of them can still write to it
 static_assert(std::atomic<SignalSet>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 std::mutex mutex;  // of the two below, never of the handler
