@@ -31,6 +31,8 @@ class WEIR_API Job {
       : where_(where) {
     using Closure = std::decay_t<Function>;
     if constexpr (kFits<Closure>) {
+      std::memset(storage_, 0,
+                  kCopiedBytes<Closure>);  // A move copies the bytes between members too.
       ::new (static_cast<void*>(storage_)) Closure(std::forward<Function>(function));
       kind_ = &kInlineKind<Closure>;
     } else {
@@ -79,7 +81,12 @@ class WEIR_API Job {
     void (*run)(std::byte* storage);                   // call, then destroy
     void (*relocate)(std::byte* to, std::byte* from);  // null: the bytes can be copied
     void (*destroy)(std::byte* storage);               // null: nothing to do
+    bool is_wide;                                      // more than one word
   };
+  static constexpr std::size_t kWordBytes = sizeof(void*);
+  template <typename Closure>
+  static constexpr std::size_t kCopiedBytes = sizeof(Closure) > kWordBytes ? kInlineBytes
+                                                                           : kWordBytes;
   template <typename Closure>
   static constexpr bool kFits =
       sizeof(Closure) <= kInlineBytes &&
@@ -98,6 +105,7 @@ class WEIR_API Job {
   template <typename Closure>
   static constexpr Kind make_inline_kind() {
     Kind kind{};
+    kind.is_wide = kCopiedBytes<Closure> > kWordBytes;
     kind.call = [](std::byte* storage) { static_cast<void>((*inside<Closure>(storage))()); };
     if constexpr (std::is_trivially_destructible_v<Closure>) {
       kind.run = kind.call;
@@ -131,21 +139,26 @@ class WEIR_API Job {
       },
       nullptr,
       [](std::byte* storage) { delete outside<Closure>(storage); },
+      false,
   };
 
   void take(Job& other) {
     kind_ = std::exchange(other.kind_, nullptr);
     where_ = other.where_;
-    if (kind_ != nullptr && kind_->relocate != nullptr) {
+    if (kind_ == nullptr) return;
+    if (kind_->relocate != nullptr) {
       kind_->relocate(storage_, other.storage_);
     } else {
-      std::memcpy(storage_, other.storage_, kInlineBytes);
+      std::memcpy(storage_, other.storage_, kWordBytes);
+      if (kind_->is_wide) {
+        std::memcpy(storage_ + kWordBytes, other.storage_ + kWordBytes, kInlineBytes - kWordBytes);
+      }
     }
   }
 
   const Kind* kind_ = nullptr;  // null: empty
   SourceLocation where_;
-  alignas(void*) std::byte storage_[kInlineBytes] = {};
+  alignas(void*) std::byte storage_[kInlineBytes];
 };
 static_assert(sizeof(Job) == sizeof(void*) + sizeof(SourceLocation) + Job::kInlineBytes);
 

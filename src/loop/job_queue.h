@@ -19,6 +19,7 @@ class JobQueue {
   std::size_t size() const { return tail_ - head_; }
 
   void push(Job&& job) {
+    WEIR_CHECK(static_cast<bool>(job));
     if (size() == capacity_) grow();
     ring_[tail_++ & (capacity_ - 1)] = std::move(job);
   }

@@ -23,14 +23,17 @@ class PostQueue {
   PostQueue(const PostQueue&) = delete;
   PostQueue& operator=(const PostQueue&) = delete;
 
-  /// Takes `job`, or leaves it alone and returns false when `capacity` jobs are waiting.
+  /// Takes `job`, or leaves it alone and returns false when `capacity` jobs are waiting. (Up to 64 that the
+  /// drain under way has run already count as well.)
   /// The claim is seq_cst, so that WakeState::notify() may follow.
   bool push(Job&& job) {
+    WEIR_CHECK(static_cast<bool>(job));
     std::uint64_t word = word_.load(std::memory_order_relaxed);
     do {
       if (tail_of(word) == limit_of(word)) return false;
     } while (!word_.compare_exchange_weak(word, word + kOneTail, std::memory_order_seq_cst,
                                           std::memory_order_relaxed));
+    __builtin_prefetch(&cells_[(tail_of(word) + kPrefetch) & mask_], 1);  // It was the consumer's.
     Cell& cell = cells_[tail_of(word) & mask_];
     ::new (static_cast<void*>(&cell.job)) Job(std::move(job));
     cell.is_full.store(1, std::memory_order_release);
@@ -40,18 +43,23 @@ class PostQueue {
   /// Hands at most `budget` jobs, oldest first, to `run(Job&&)`. Returns how many.
   template <typename Run>
   std::size_t drain(std::size_t budget, Run&& run) {
-    std::size_t count = 0;
-    while (count < budget) {
+    struct AtEnd {  // Also when run() throws: producers must hear of the room.
+      PostQueue& queue;
+      std::size_t count = 0;
+      ~AtEnd() {
+        if (count != 0) queue.report_room();
+      }
+    } drained{*this};
+    while (drained.count < budget) {
       Cell& cell = cells_[head_ & mask_];
       if (cell.is_full.load(std::memory_order_acquire) == 0) break;
       Job job = std::move(cell.job);
       cell.is_full.store(0, std::memory_order_relaxed);
       ++head_;
-      if (++count % kReportEvery == 0) report_room();
+      if (++drained.count % kReportEvery == 0) report_room();
       run(std::move(job));
     }
-    if (count != 0) report_room();
-    return count;
+    return drained.count;
   }
 
   /// Is nothing queued, nor about to be? seq_cst, for WakeState::try_sleep().
@@ -60,7 +68,8 @@ class PostQueue {
   std::uint32_t capacity() const { return capacity_; }
 
  private:
-  static constexpr std::uint32_t kReportEvery = 64;
+  static constexpr std::uint32_t kPrefetch = 8;    // cells
+  static constexpr std::size_t kReportEvery = 64;  // of the consumer's steps, in a long drain
   struct alignas(64) Cell {  // A zero cell is an empty one, so fresh pages need no writing.
     std::atomic<std::uint32_t> is_full;
     Job job;
@@ -78,8 +87,8 @@ class PostQueue {
   Cell* cells_;
   void* memory_;
   std::uint32_t head_ = 0;  // the consumer's
-  alignas(
-      64) std::atomic<std::uint64_t> word_;  // high half: tail, which wraps; low half: its limit
+  // High half: tail, where the next producer claims a cell; it wraps. Low half: where tail must stop.
+  alignas(64) std::atomic<std::uint64_t> word_;
 };
 
 }  // namespace weir::inline v0

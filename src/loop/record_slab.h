@@ -30,9 +30,18 @@ class RecordSlab {
   template <typename... Args>
   T& make(Args&&... args) {
     if (free_ == kNoSlot) grow();
-    Cell& cell = cell_at(free_);
+    struct Taken {  // Goes back when the constructor throws.
+      RecordSlab& slab;
+      std::uint32_t slot = slab.free_;
+      bool is_made = false;
+      ~Taken() {
+        if (!is_made) slab.put_back(slab.cell_at(slot), slot);
+      }
+    } taken{*this};
+    Cell& cell = cell_at(taken.slot);
+    free_ = std::exchange(cell.link, taken.slot);
     T* record = ::new (static_cast<void*>(cell.storage)) T(std::forward<Args>(args)...);
-    free_ = cell.next_free;  // Only now: a constructor that throws leaves the cell free.
+    taken.is_made = true;
     ++cell.generation;
     ++size_;
     return *record;
@@ -42,15 +51,14 @@ class RecordSlab {
     Cell& cell = cell_of(record);
     WEIR_CHECK_EQ(cell.generation & 1, 1u);  // Else it is freed twice.
     ++cell.generation;
-    record.~T();
-    cell.next_free = free_;
-    free_ = cell.slot;
     --size_;
+    record.~T();
+    put_back(cell, cell.link);
   }
 
   /// Odd while the record lives, even while it is free; rises with every change, also seen through an old address.
   static std::uint32_t generation_of(const T& record) { return cell_of(record).generation; }
-  static std::uint32_t slot_of(const T& record) { return cell_of(record).slot; }
+  static std::uint32_t slot_of(const T& record) { return cell_of(record).link; }
   /// The record that `slot` held at `generation`, or null when it is gone.
   T* find(std::uint32_t slot, std::uint32_t generation) {
     if (slot >= capacity()) return nullptr;
@@ -73,11 +81,8 @@ class RecordSlab {
  private:
   struct Cell {
     std::uint32_t generation = 0;
-    std::uint32_t slot = 0;
-    union {
-      alignas(T) std::byte storage[sizeof(T)];
-      std::uint32_t next_free;
-    };
+    std::uint32_t link = kNoSlot;  // its own slot while it is in use, else the next free one
+    alignas(T) std::byte storage[sizeof(T)];
     T* record() { return std::launder(reinterpret_cast<T*>(storage)); }
   };
   // As many as fit about 16 KiB, a power of two.
@@ -97,16 +102,17 @@ class RecordSlab {
     return slabs_[slot >> kSlabBits][slot & (kSlabCount - 1)];
   }
 
+  void put_back(Cell& cell, std::uint32_t slot) {
+    cell.link = free_;
+    free_ = slot;
+  }
   // The new slab's cells are handed out in order of address.
   void grow() {
     const std::uint32_t first = capacity();
     WEIR_CHECK_LT(first, kNoSlot - kSlabCount);
     slabs_.push_back(std::make_unique<Cell[]>(kSlabCount));
     for (std::uint32_t slot = first + kSlabCount; slot-- > first;) {
-      Cell& cell = cell_at(slot);
-      cell.slot = slot;
-      cell.next_free = free_;
-      free_ = slot;
+      put_back(cell_at(slot), slot);
     }
   }
 
