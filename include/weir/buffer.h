@@ -1,33 +1,45 @@
 // Buffers: every byte has one known owner at every moment. A Buf is a move-only, counted handle to a slice of a
 // Block; a Block is one piece of a Pool (or foreign memory that was lent), and its state says who may touch it:
 //
-//     free -> app -> lent -> app            posted -> loaned -> free            app/loaned -> zc_pending -> back
+//     free -> app -> lent -> app            posted -> loaned -> free            app/loaned -> zc_pending -> free
 //
 // `shared` is any of these with more than one Buf. Each transition is checked, in release builds too. A Buf belongs
 // to the thread of its loop; its count is not atomic. SharedBuf (weir/shared_buffer.h) crosses threads.
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <source_location>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include "weir/check.h"
 #include "weir/export.h"
+#include "weir/source_location.h"
 
 namespace weir::inline v0 {
 
 class Pool;
 class Ledger;
+struct SlabSet;  // a pool's memory, and what outlives the pool (src/buffer/slab_set.h)
 
+/// Handles exist in the last two only.
 enum class BlockState : std::uint8_t {
   free,        ///< in its pool's list; nobody may touch it
+  posted,      ///< given to the backend as receive memory; poisoned under AddressSanitizer
+  lent,        ///< the backend writes into it; nobody else may touch it; poisoned likewise
+  zc_pending,  ///< its handles are gone, but the kernel may still read it for a send
   app,         ///< the application's; writable while one Buf holds it
-  lent,        ///< the backend writes into it; nobody else may touch it (poisoned under AddressSanitizer)
-  posted,      ///< given to the backend as receive memory; poisoned likewise
-  loaned,      ///< received bytes, charged to a connection by the memory they pin
-  zc_pending,  ///< the kernel may still read it after the send's result is known
+  loaned,      ///< received bytes, charged to a connection by the memory they pin; else as `app`
+};
+WEIR_API std::string_view name_of(BlockState state);
+
+enum class BlockOrigin : std::uint8_t {
+  pool,      ///< one of its home's
+  orphan,    ///< its pool is gone; the memory stays mapped until its last handle goes
+  heap,      ///< made for bytes that fit in no pool block
+  borrowed,  ///< memory that is not weir's
+  shared,    ///< another thread's, held through a SharedBuf
 };
 
 /// What a connection holds of received memory. It lies in the connection's record, which is never unmapped; a
@@ -40,28 +52,46 @@ struct LoanAccount {
 
 /// The header of one piece of memory; the bytes follow kHeadroomBytes behind it, or lie elsewhere when borrowed.
 struct Block {
-  std::uint32_t refs = 0;
+  std::uint32_t refs = 0;                ///< Bufs, and one for all SharedBufs together
   BlockState state = BlockState::free;
-  std::uint8_t send_borrows = 0;         ///< sends in flight that read it (saturates at 255, then counted in the ledger)
-  std::uint16_t ledger_slot = 0;         ///< 0: not tracked
+  BlockOrigin origin = BlockOrigin::pool;
+  std::uint16_t ledger_slot = 0;         ///< 0: not followed
+  std::uint32_t send_borrows = 0;        ///< sends in flight that read it
+  std::uint32_t zc_refs = 0;             ///< zero-copy sends whose NOTIF is outstanding
   std::uint32_t capacity = 0;            ///< bytes at `base`
   std::uint32_t index = 0;               ///< within its pool: what completions carry
-  Pool* home = nullptr;
+  std::atomic<std::uint32_t> shared{0};  ///< SharedBufs, with two flags (src/buffer/slab_set.h)
+  union {
+    std::uint32_t account_generation = 0;
+    bool has_local_handles;              ///< orphan: guarded by its set's lock
+  };
+  Pool* home = nullptr;                  ///< origin pool only
   std::byte* base = nullptr;
-  LoanAccount* account = nullptr;        ///< whom the loan is charged to, or null
-  std::uint32_t account_generation = 0;
-  std::uint32_t zc_refs = 0;             ///< zero-copy sends whose NOTIF is outstanding
+  union {
+    LoanAccount* account = nullptr;      ///< whom the loan is charged to, or null
+    SlabSet* set;                        ///< orphan: what keeps its memory
+  };
   Block* next = nullptr;                 ///< free list, or the list of returns from other threads
 };
+static_assert(sizeof(void*) != 8 || sizeof(Block) == 64);
 
-inline constexpr std::uint32_t kHeadroomBytes = 64;  ///< in front of every pool block's bytes: headers of TLS and framing
+inline constexpr std::uint32_t kBlockHeaderBytes = 64;
+inline constexpr std::uint32_t kHeadroomBytes = 64;  ///< in front of every block's bytes: headers of TLS and framing
+
+namespace detail {
+WEIR_API void release_last(Block& block) noexcept;  // the last handle is gone
+/// Aborts: what was tried, and the block's state, handles, sends and last owners.
+[[noreturn, gnu::cold]] WEIR_API void misuse(const Block& block, const char* action,
+                                             SourceLocation where = SourceLocation::current());
+}  // namespace detail
 
 /// A move-only handle to `size()` bytes. Empty (`!buf`) means no bytes: a read gives it for the end of stream.
 class [[nodiscard]] WEIR_API Buf {
  public:
   Buf() = default;
   Buf(Buf&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)), data_(std::exchange(other.data_, nullptr)),
+      : block_(std::exchange(other.block_, nullptr)),
+        data_(std::exchange(other.data_, nullptr)),
         size_(std::exchange(other.size_, 0)) {}
   Buf& operator=(Buf&& other) noexcept {
     if (this != &other) {
@@ -72,7 +102,7 @@ class [[nodiscard]] WEIR_API Buf {
     }
     return *this;
   }
-  ~Buf() { reset(); }
+  ~Buf() { release(); }
 
   explicit operator bool() const { return size_ != 0; }
   bool empty() const { return size_ == 0; }
@@ -83,28 +113,34 @@ class [[nodiscard]] WEIR_API Buf {
   /// The memory that this handle keeps from being reused, in bytes: what marks and caps count.
   std::size_t pinned_bytes() const { return block_ != nullptr ? block_->capacity : 0; }
 
-  /// Writable only while this is the block's one handle and the application owns it; else aborts with the state.
+  /// Writable only while this is the block's one handle, no send reads it, and the memory is weir's; else aborts.
   std::byte* writable();
-  bool is_unique() const { return block_ != nullptr && block_->refs == 1; }
-  std::size_t headroom() const;  ///< bytes that grow_front can still take
+  bool is_unique() const {
+    return block_ != nullptr && block_->refs == 1 &&
+           block_->shared.load(std::memory_order_relaxed) == 0;
+  }
+  std::size_t headroom() const;  ///< bytes that grow_front can still take; 0 where writable() would abort
   std::size_t tailroom() const;  ///< bytes that grow_back can still take
   void grow_front(std::size_t count);
   void grow_back(std::size_t count);
-  void trim_front(std::size_t count);  ///< count <= size()
+  void trim_front(std::size_t count);  ///< count <= size(); trimmed to nothing, it still holds its block
   void trim_back(std::size_t count);
   /// Takes the first `count` bytes away into a handle of their own; both share the block, nothing is copied.
   Buf split_front(std::size_t count);
-  /// A second handle to the same bytes: from now on they are read-only.
+  /// A second handle to the same bytes: while both live they are read-only.
   Buf share() const;
 
   void reset() noexcept {
-    if (block_ != nullptr) release();
+    release();
+    block_ = nullptr;
     data_ = nullptr;
     size_ = 0;
   }
 
-  /// A handle to memory that is not weir's. `on_release(context)` runs on this thread when the last handle is gone.
-  static Buf borrow(std::span<const std::byte> bytes, void (*on_release)(void* context), void* context);
+  /// A read-only handle to memory that is not weir's. `on_release(context)` runs on this thread when the last handle
+  /// and the last send of it are gone. At most 4 GiB - 1.
+  static Buf borrow(std::span<const std::byte> bytes, void (*on_release)(void* context),
+                    void* context);
 
   // For pools, backends and streams.
   Buf(Block* block, std::byte* data, std::uint32_t size) : block_(block), data_(data), size_(size) {}
@@ -116,7 +152,10 @@ class [[nodiscard]] WEIR_API Buf {
   }
 
  private:
-  void release() noexcept;  // inline in weir/pool.h: the last reference goes to the block's home
+  void release() noexcept {
+    if (block_ != nullptr && --block_->refs == 0) detail::release_last(*block_);
+  }
+  bool is_writable() const;
 
   Block* block_ = nullptr;
   std::byte* data_ = nullptr;
@@ -135,10 +174,13 @@ class [[nodiscard]] WEIR_API BufChain {
 
   BufChain() = default;
   BufChain(BufChain&& other) noexcept
-      : head_(std::exchange(other.head_, nullptr)), tail_(std::exchange(other.tail_, nullptr)),
+      : head_(std::exchange(other.head_, nullptr)),
+        tail_(std::exchange(other.tail_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)) {}
   BufChain& operator=(BufChain&& other) noexcept;
-  ~BufChain() { clear(); }
+  ~BufChain() {
+    if (head_ != nullptr) clear();
+  }
 
   bool empty() const { return head_ == nullptr; }
   std::size_t bytes() const { return bytes_; }
@@ -146,12 +188,14 @@ class [[nodiscard]] WEIR_API BufChain {
   std::size_t pinned_bytes() const;  ///< each block counted once per handle
   const Node* front() const { return head_; }
 
-  void append(Buf buf);        ///< an empty Buf is dropped
+  void append(Buf buf);  ///< an empty Buf is dropped
   void append(BufChain chain);
-  Buf pop_front();             ///< the first piece; empty when there is none
-  Buf take(std::size_t count);         ///< exactly `count` bytes as one piece, copied together if they lie in several
-  BufChain split_front(std::size_t count);  ///< the first `count` bytes, nothing copied
-  void trim_front(std::size_t count);       ///< drops bytes; blocks that are done go home
+  Buf pop_front();       ///< the first piece; empty when there is none
+  /// Exactly `count` bytes as one piece. If they lie in several they are copied together: into a block of the first
+  /// one's pool, charged as that one is, or into memory of their own when they do not fit or the pool has none.
+  Buf take(std::size_t count);
+  BufChain split_front(std::size_t count);          ///< the first `count` bytes, nothing copied
+  void trim_front(std::size_t count);               ///< drops bytes; blocks that are done go home
   void copy_to(std::span<std::byte> target) const;  ///< the first target.size() bytes
   void clear();
 
