@@ -55,8 +55,9 @@ void ReadinessBackend::serve_polls(Slot& slot, std::uint32_t events, Sink& sink)
     sink.push(*op, completion);
   }
   if (has_told) {
+    has_news_ = true;
     rearm_.push_back(
-        Handle{slot.handle});  // not before its owner has seen it: the level would tell it again
+        Handle{slot.handle});  // when its owner has seen it: the level would tell it again
   } else {
     arm_polls(slot);
   }

@@ -50,6 +50,24 @@ Accepted sort_accept(std::int64_t native) {
   }
 }
 
+// Blocks of a pool for one receive: as many as are wanted, had, and can be told of.
+struct Batch {
+  std::array<Block*, kBulkBlocksMax> blocks;
+  std::array<os::Segment, kBulkBlocksMax> segments;
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+
+  Batch(Pool& pool, std::size_t bytes_max, std::size_t count_max) {
+    while (bytes < bytes_max && count < std::min(kBulkBlocksMax, count_max)) {
+      Block* block = pool.take_for_backend(BlockState::lent);
+      if (block == nullptr) break;
+      blocks[count] = block;
+      segments[count] = {block->base, std::min<std::size_t>(bytes_max - bytes, block->capacity)};
+      bytes += segments[count++].size;
+    }
+  }
+};
+
 }  // namespace
 
 Submitted ReadinessBackend::submit_read(Slot& slot, Op& op) {
@@ -202,64 +220,46 @@ bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
 }
 
 bool ReadinessBackend::wants_bulk(const Slot& slot, const RecvOp& op) const {
-  return slot.has(kBulk) && op.group != kNoGroup && op.bytes_max > pools_[op.group]->block_bytes();
+  return (slot.bits & (kBulk | kStream)) == (kBulk | kStream) && op.group != kNoGroup &&
+         op.bytes_max > pools_[op.group]->block_bytes();
 }
 
 // Several blocks in one call, a completion each. False: the op waits on.
 bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
   Pool& pool = *pools_[op.group];
   const std::size_t share = context_.limits.bytes_per_socket_turn - slot.turn_bytes;
-  std::size_t wanted = std::min<std::size_t>(op.bytes_max, share);
-  std::array<Block*, kBulkBlocksMax> blocks;
-  std::array<os::Segment, kBulkBlocksMax> segments;
-  std::size_t count = 0;
-  std::size_t asked = 0;
-  while (wanted > 0 && count < std::min<std::size_t>(kBulkBlocksMax, sink.room())) {
-    Block* block = pool.take_for_backend(BlockState::lent);
-    if (block == nullptr) break;
-    const std::size_t size = std::min<std::size_t>(wanted, block->capacity);
-    blocks[count] = block;
-    segments[count++] = {block->base, size};
-    asked += size;
-    wanted -= size;
-  }
-  if (count == 0) {
+  const Batch batch(pool, std::min<std::size_t>(op.bytes_max, share), sink.room());
+  if (batch.count == 0) {
     starve(slot, pool);
     return false;
   }
-  const std::int64_t got = os::recv_segments(slot.native, segments.data(), count);
-  std::size_t left = got > 0 ? static_cast<std::size_t>(got) : 0;
-  const std::size_t used = (left + pool.block_bytes() - 1) / pool.block_bytes();
-  for (std::size_t i = used; i < count; ++i) pool.give_back(blocks[i]);
+  const std::int64_t got = os::recv_segments(slot.native, batch.segments.data(), batch.count);
+  const std::size_t bytes = got > 0 ? static_cast<std::size_t>(got) : 0;
+  const std::size_t used = (bytes + pool.block_bytes() - 1) / pool.block_bytes();
+  for (std::size_t i = used; i < batch.count; ++i) pool.give_back(batch.blocks[i]);
   Completion completion{.id = op.id};
-  if (got <= 0) {
+  if (bytes == 0) {
     slot.clear(kBulk);
-    const std::optional<std::int32_t> result = got == 0 ? 0 : result_from_recv(got);
-    if (!result.has_value()) return not_ready(slot, kReadReady, got);
-    completion.result = *result;
-    if (got == 0) completion.flags = kEof;
-    slot.pop_read();
-    op.backend_bits = 0;
-    sink.push(op, completion);
+    if (!complete_receive(slot, op, {}, got, completion)) return false;
+    push_read(slot, op, completion, sink);
     return true;
   }
-  Completion hints;
-  after_receive(slot, left, asked, hints);
+  after_receive(slot, bytes, batch.bytes, completion);
+  if (used > 1) slot.set(kBulk);
+  completion.flags |= kBuf;
+  completion.group = op.group;
   for (std::size_t i = 0; i < used; ++i) {
-    const std::size_t size = std::min(left, segments[i].size);
-    left -= size;
-    completion.result = static_cast<std::int32_t>(size);
-    completion.flags = kBuf | hints.flags;
-    completion.group = op.group;
-    completion.buffer = blocks[i]->index;
-    completion.length = static_cast<std::uint32_t>(size);
-    if (op.multishot || left > 0) {
-      completion.flags |= kMore;
+    completion.result =
+        static_cast<std::int32_t>(std::min(bytes - i * pool.block_bytes(), batch.segments[i].size));
+    completion.buffer = batch.blocks[i]->index;
+    completion.length = static_cast<std::uint32_t>(completion.result);
+    if (i + 1 < used) {
+      Completion& more = sink.add_data(op);
+      more = completion;
+      more.flags |= kMore;
     } else {
-      slot.pop_read();
-      op.backend_bits = 0;
+      push_read(slot, op, completion, sink);
     }
-    sink.push(op, completion);
   }
   return true;
 }
