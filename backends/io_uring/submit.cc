@@ -68,7 +68,6 @@ Submitted IoUring::submit_close(CloseOp& op, Socket& target) {
     release_socket(op.handle);
     return done(op, 0);
   }
-  if (op.reset) os::set_linger_reset(target.fd);
   ++target.in_flight;
   return start(op);
 }

@@ -180,7 +180,6 @@ Submitted ReadinessBackend::submit_shutdown(Slot& slot, Op& op) {
 Submitted ReadinessBackend::submit_close(Slot& slot, CloseOp& op) {
   std::int64_t result = 0;
   if (slot.has(kOwned)) {
-    if (op.reset) os::set_linger_reset(slot.native);
     result = os::close(slot.native);
     WEIR_CHECK_NE(result,
                   -EBADF);  // Closed behind our back: it could have been somebody else's by now.

@@ -34,15 +34,16 @@ namespace weir::inline v0 {
 
 /// What a backend found that it can do, by probe and by self-test at start; kept for everybody to see.
 struct Caps {
-  std::string name;                      ///< "epoll", "io_uring:5.10"
-  bool completion = false;               ///< the kernel carries out the op; else readiness is emulated
-  bool multishot_accept = false;         ///< natively, without a system call an accept
-  bool multishot_recv = false;           ///< natively: receives go on by themselves, into a provided group
+  std::string name;               ///< "epoll", "io_uring:5.10"
+  bool completion = false;        ///< the kernel carries out the op; else readiness is emulated
+  bool multishot_accept = false;  ///< natively, without a system call an accept
+  bool multishot_recv = false;    ///< natively: receives go on by themselves, into a provided group
   bool zero_copy_send = false;
   bool direct_descriptors = false;
   bool wait_handle = false;
-  std::uint32_t handles_max = 0;         ///< 0: as many as the process may open
-  std::vector<std::string> notes;        ///< "bundles: off, self-test saw them out of order", flags used, opcodes used
+  std::uint32_t handles_max = 0;  ///< 0: as many as the process may open
+  std::vector<std::string>
+      notes;  ///< "bundles: off, self-test saw them out of order", flags used, opcodes used
 };
 
 /// Where poll() puts results. Control (wake, close, a cancelled op with nothing before it) is delivered before
@@ -68,6 +69,10 @@ class WEIR_API Sink {
   std::uint32_t room() const { return room_; }
 
  protected:
+  /// A completion of no pending op: a late one, or the kNotif of a send that is through. Its memory goes home.
+  virtual void on_unowned(const Completion& completion) {
+    if (!completion.has(kNotif)) ++stale_;
+  }
   struct WEIR_API Queue {  // a ring that grows: push at the tail, take at the head
     std::vector<Completion> slots = std::vector<Completion>(512);
     std::uint32_t mask = 511;
@@ -75,7 +80,8 @@ class WEIR_API Sink {
     bool empty() const { return head == tail; }
     std::uint32_t size() const { return tail - head; }
     Completion& add() {
-      if (size() > mask) [[unlikely]] grow();
+      if (size() > mask) [[unlikely]]
+        grow();
       return slots[tail++ & mask];
     }
     void push(const Completion& completion) { add() = completion; }
@@ -99,20 +105,27 @@ struct SocketSpec {
   enum class Type : std::uint8_t { stream, datagram };
   Type type = Type::stream;
   Family family = Family::ipv4;
-  Address bind;                     ///< Family::none: not bound
-  std::int32_t backlog = 0;         ///< > 0: listen
+  Address bind;              ///< Family::none: not bound
+  std::int32_t backlog = 0;  ///< > 0: listen
   bool reuse_address = false;
   bool reuse_port = false;
-  bool ipv6_only = false;           ///< false: a dual-stack socket
-  bool no_delay = true;             ///< streams; accepted sockets inherit it
+  bool ipv6_only = false;  ///< false: a dual-stack socket
+  bool no_delay = true;    ///< streams; accepted sockets inherit it
   bool keep_alive = false;
-  std::int32_t send_buffer_bytes = 0;     ///< 0: the system's
+  std::int32_t send_buffer_bytes = 0;  ///< 0: the system's
   std::int32_t receive_buffer_bytes = 0;
 };
 
 enum class SocketOption : std::uint8_t {
-  no_delay, keep_alive, keep_alive_idle_s, keep_alive_interval_s, keep_alive_count, linger_s, send_buffer_bytes,
-  receive_buffer_bytes, unsent_low_bytes,
+  no_delay,
+  keep_alive,
+  keep_alive_idle_s,
+  keep_alive_interval_s,
+  keep_alive_count,
+  linger_s,
+  send_buffer_bytes,
+  receive_buffer_bytes,
+  unsent_low_bytes,
 };
 
 /// What a loop hands to its backend at start; all of it outlives the backend.
@@ -176,7 +189,8 @@ class WEIR_API Backend {
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
 };
 
-using BackendFactory = Result<std::unique_ptr<Backend>> (*)(std::string_view variant, const BackendContext& context);
+using BackendFactory = Result<std::unique_ptr<Backend>> (*)(std::string_view variant,
+                                                            const BackendContext& context);
 
 /// Registers a backend under `name` (static text). A name asked for as "name:variant" passes the variant on.
 /// Threads: any, before the first loop that asks for it. Registering a name twice replaces it.

@@ -47,12 +47,13 @@ enum class BlockOrigin : std::uint8_t {
 struct LoanAccount {
   std::uint32_t generation = 0;
   std::uint32_t loaned_bytes = 0;
-  std::uint32_t resume_below_bytes = 0;  ///< when loaned_bytes falls under it, the pool's on_loan_return is called once
+  std::uint32_t resume_below_bytes =
+      0;  ///< when loaned_bytes falls under it, the pool's on_loan_return is called once
 };
 
 /// The header of one piece of memory; the bytes follow kHeadroomBytes behind it, or lie elsewhere when borrowed.
 struct Block {
-  std::uint32_t refs = 0;                ///< Bufs, and one for all SharedBufs together
+  std::uint32_t refs = 0;  ///< Bufs, and one for all SharedBufs together
   BlockState state = BlockState::free;
   BlockOrigin origin = BlockOrigin::pool;
   std::uint16_t ledger_slot = 0;         ///< 0: not followed
@@ -63,20 +64,21 @@ struct Block {
   std::atomic<std::uint32_t> shared{0};  ///< SharedBufs, with two flags (src/buffer/slab_set.h)
   union {
     std::uint32_t account_generation = 0;
-    bool has_local_handles;              ///< orphan: guarded by its set's lock
+    bool has_local_handles;  ///< orphan: guarded by its set's lock
   };
-  Pool* home = nullptr;                  ///< origin pool only
+  Pool* home = nullptr;  ///< origin pool only
   std::byte* base = nullptr;
   union {
-    LoanAccount* account = nullptr;      ///< whom the loan is charged to, or null
-    SlabSet* set;                        ///< orphan: what keeps its memory
+    LoanAccount* account = nullptr;  ///< whom the loan is charged to, or null
+    SlabSet* set;                    ///< orphan: what keeps its memory
   };
-  Block* next = nullptr;                 ///< free list, or the list of returns from other threads
+  Block* next = nullptr;  ///< free list, or the list of returns from other threads
 };
 static_assert(sizeof(void*) != 8 || sizeof(Block) == 64);
 
 inline constexpr std::uint32_t kBlockHeaderBytes = 64;
-inline constexpr std::uint32_t kHeadroomBytes = 64;  ///< in front of every block's bytes: headers of TLS and framing
+inline constexpr std::uint32_t kHeadroomBytes =
+    64;  ///< in front of every block's bytes: headers of TLS and framing
 
 namespace detail {
 WEIR_API void release_last(Block& block) noexcept;  // the last handle is gone
@@ -119,11 +121,13 @@ class [[nodiscard]] WEIR_API Buf {
     return block_ != nullptr && block_->refs == 1 &&
            block_->shared.load(std::memory_order_relaxed) == 0;
   }
-  std::size_t headroom() const;  ///< bytes that grow_front can still take; 0 where writable() would abort
+  std::size_t headroom()
+      const;  ///< bytes that grow_front can still take; 0 where writable() would abort
   std::size_t tailroom() const;  ///< bytes that grow_back can still take
   void grow_front(std::size_t count);
   void grow_back(std::size_t count);
-  void trim_front(std::size_t count);  ///< count <= size(); trimmed to nothing, it still holds its block
+  void trim_front(
+      std::size_t count);  ///< count <= size(); trimmed to nothing, it still holds its block
   void trim_back(std::size_t count);
   /// Takes the first `count` bytes away into a handle of their own; both share the block, nothing is copied.
   Buf split_front(std::size_t count);
@@ -141,9 +145,12 @@ class [[nodiscard]] WEIR_API Buf {
   /// and the last send of it are gone. At most 4 GiB - 1.
   static Buf borrow(std::span<const std::byte> bytes, void (*on_release)(void* context),
                     void* context);
+  /// Memory of its own, for what fits in no pool's block: one heap allocation, counted.
+  static Buf make(std::size_t size_bytes);
 
   // For pools, backends and streams.
-  Buf(Block* block, std::byte* data, std::uint32_t size) : block_(block), data_(data), size_(size) {}
+  Buf(Block* block, std::byte* data, std::uint32_t size)
+      : block_(block), data_(data), size_(size) {}
   Block* block() const { return block_; }
   Block* detach() noexcept {  ///< gives up the reference without releasing it
     data_ = nullptr;
@@ -187,10 +194,11 @@ class [[nodiscard]] WEIR_API BufChain {
   std::size_t count() const;
   std::size_t pinned_bytes() const;  ///< each block counted once per handle
   const Node* front() const { return head_; }
+  const Buf& back() const { return tail_->buf; }  ///< of a chain that is not empty
 
-  void append(Buf buf);  ///< an empty Buf is dropped
-  void append(BufChain chain);
-  Buf pop_front();       ///< the first piece; empty when there is none
+  void append(Buf&& buf);  ///< an empty Buf is dropped
+  void append(BufChain&& chain);
+  Buf pop_front();  ///< the first piece; empty when there is none
   /// Exactly `count` bytes as one piece. If they lie in several they are copied together: into a block of the first
   /// one's pool, charged as that one is, or into memory of their own when they do not fit or the pool has none.
   Buf take(std::size_t count);

@@ -14,7 +14,18 @@
 namespace weir::inline v0 {
 
 enum class OpKind : std::uint8_t {
-  none, nop, accept, connect, recv, send, recvmsg, sendmsg, shutdown, close, poll, wake,
+  none,
+  nop,
+  accept,
+  connect,
+  recv,
+  send,
+  recvmsg,
+  sendmsg,
+  shutdown,
+  close,
+  poll,
+  wake,
 };
 
 /// Slot, generation and kind in one word. A slot is reused; the generation rises at every submission.
@@ -22,18 +33,23 @@ struct OpId {
   std::uint64_t value = 0;
 
   static constexpr OpId make(std::uint32_t slot, std::uint32_t generation, OpKind kind) {
-    return {std::uint64_t{slot} << 32 | std::uint64_t{generation & 0xffffffu} << 8 | static_cast<std::uint8_t>(kind)};
+    return {std::uint64_t{slot} << 32 | std::uint64_t{generation & 0xffffffu} << 8 |
+            static_cast<std::uint8_t>(kind)};
   }
   constexpr std::uint32_t slot() const { return static_cast<std::uint32_t>(value >> 32); }
-  constexpr std::uint32_t generation() const { return static_cast<std::uint32_t>(value >> 8) & 0xffffffu; }
+  constexpr std::uint32_t generation() const {
+    return static_cast<std::uint32_t>(value >> 8) & 0xffffffu;
+  }
   constexpr OpKind kind() const { return static_cast<OpKind>(value & 0xff); }
   friend constexpr bool operator==(OpId, OpId) = default;
 };
 
 /// Flags of a completion.
 enum CompletionFlag : std::uint16_t {
-  kMore = 1 << 0,      ///< the op goes on; without it this is its terminal completion, whatever the result says
-  kBuf = 1 << 1,       ///< group, buffer, offset and length name received bytes in a block of the group
+  kMore =
+      1
+      << 0,  ///< the op goes on; without it this is its terminal completion, whatever the result says
+  kBuf = 1 << 1,  ///< group, buffer, offset and length name received bytes in a block of the group
   kBufMore = 1 << 2,   ///< the backend will put more bytes into the same block
   kNotif = 1 << 3,     ///< zero-copy memory came back; the result was known before (DESIGN 2)
   kEof = 1 << 4,       ///< a receive of 0 bytes that is the peer's end of stream
@@ -46,10 +62,12 @@ enum CompletionFlag : std::uint16_t {
 /// One result, 32 bytes: also the record of a replay file.
 struct Completion {
   OpId id;
-  std::int32_t result = 0;   ///< bytes (or 0), or -errno in Linux's numbers on every system (weir::Errc)
+  std::int32_t result =
+      0;  ///< bytes (or 0), or -errno in Linux's numbers on every system (weir::Errc)
   std::uint16_t flags = 0;
-  std::uint16_t group = 0;   ///< with kBuf
-  std::uint32_t buffer = 0;  ///< with kBuf: the block's index in its group; with kHandle: the handle
+  std::uint16_t group = 0;  ///< with kBuf
+  std::uint32_t buffer =
+      0;  ///< with kBuf: the block's index in its group; with kHandle: the handle
   std::uint32_t offset = 0;  ///< with kBuf: of the bytes behind the block's base
   std::uint32_t length = 0;  ///< with kBuf: of the bytes
   std::uint32_t reserved = 0;
@@ -76,26 +94,27 @@ struct OpDeadline;  // the loop's: a pooled timer, only while the op has a deadl
 
 /// The part that every kind shares, 48 bytes. Filled in by portable code; `id` and `state` by the OpTable.
 struct Op {
-  OpId id = {~std::uint64_t{0}};     ///< slot from adopt() on; generation and kind new at every submit
-  Op* next = nullptr;                ///< the backend's, while pending: FIFOs and overflow lists
-  void (*on_complete)(Op& op, const Completion& completion) = nullptr;  ///< called by the loop's deliver step only
-  OpDeadline* deadline = nullptr;    ///< the loop's
+  OpId id = {~std::uint64_t{0}};  ///< slot from adopt() on; generation and kind new at every submit
+  Op* next = nullptr;             ///< the backend's, while pending: FIFOs and overflow lists
+  void (*on_complete)(Op& op, const Completion& completion) =
+      nullptr;                     ///< called by the loop's deliver step only
+  OpDeadline* deadline = nullptr;  ///< the loop's
   Handle handle;
   OpKind kind = OpKind::none;
   OpState state = OpState::idle;
-  std::uint8_t backend_bits = 0;     ///< the backend's own, zero at submit
-  bool multishot : 1 = false;        ///< accept, recv, poll: goes on until a completion without kMore
-  bool keeps_alive : 1 = true;       ///< counts for the loop's life while pending (ref, unref)
-  std::uint16_t undelivered = 0;     ///< completions in the sink that were not delivered yet
-  std::uint16_t turn_mark = 0;       ///< low bits of the turn that turn_bytes belongs to
-  std::uint32_t turn_bytes = 0;      ///< bytes delivered to the owner this turn
+  std::uint8_t backend_bits = 0;  ///< the backend's own, zero at submit
+  bool multishot : 1 = false;     ///< accept, recv, poll: goes on until a completion without kMore
+  bool keeps_alive : 1 = true;    ///< counts for the loop's life while pending (ref, unref)
+  std::uint16_t undelivered = 0;  ///< completions in the sink that were not delivered yet
+  std::uint16_t turn_mark = 0;    ///< low bits of the turn that turn_bytes belongs to
+  std::uint32_t turn_bytes = 0;   ///< bytes delivered to the owner this turn
 };
 static_assert(sizeof(void*) != 8 || sizeof(Op) == 48);
 
 /// One receive on a stream. Empty `target`: into a block of `group`, which the completion names (kBuf).
 struct RecvOp : Op {
-  std::byte* target = nullptr;    ///< lent memory; a terminal completion gives it back
-  std::uint32_t bytes_max = 0;    ///< of the target, or a wish for group receives (0: one block)
+  std::byte* target = nullptr;  ///< lent memory; a terminal completion gives it back
+  std::uint32_t bytes_max = 0;  ///< of the target, or a wish for group receives (0: one block)
   std::uint16_t group = 0xffff;
 };
 
@@ -103,13 +122,13 @@ struct RecvOp : Op {
 /// terminal completion. A completion may report fewer bytes than asked for.
 struct SendOp : Op {
   const BufChain* chain = nullptr;
-  std::uint32_t bytes_max = 0;       ///< at most this much of the chain; 0: all
-  bool zero_copy = false;            ///< a wish; see Backend::submit
+  std::uint32_t bytes_max = 0;  ///< at most this much of the chain; 0: all
+  bool zero_copy = false;       ///< a wish; see Backend::submit
 };
 
 /// Waits for a connection. Multishot; each completion carries kHandle.
 struct AcceptOp : Op {
-  std::uint32_t accepts_max = 0;     ///< per turn; 0: Limits::accepts_per_turn
+  std::uint32_t accepts_max = 0;  ///< per turn; 0: Limits::accepts_per_turn
 };
 
 struct ConnectOp : Op {
@@ -120,24 +139,23 @@ struct ConnectOp : Op {
 struct ShutdownOp : Op {};
 
 /// Closes the handle. Submitted only when no other op is in flight on it. Its terminal is the last of the handle.
-struct CloseOp : Op {
-  bool reset = false;                ///< abort the connection (RST) instead of a clean close
-};
+/// To abort the connection (RST), set SocketOption::linger_s to 0 first.
+struct CloseOp : Op {};
 
 /// Readiness of a foreign descriptor that was attach()ed: libpq, OpenSSL, c-ares.
 enum PollEvent : std::uint32_t { kReadable = 1, kWritable = 4, kPollError = 8, kPollHangup = 16 };
 struct PollOp : Op {
-  std::uint32_t events = 0;          ///< of PollEvent; the completion's result has those that hold
+  std::uint32_t events = 0;  ///< of PollEvent; the completion's result has those that hold
 };
 
 /// Datagrams, with their side record. `target`/`chain` as above; the side record lies in the op.
 struct MsgOp : Op {
-  std::byte* target = nullptr;       ///< recvmsg: lent memory
+  std::byte* target = nullptr;  ///< recvmsg: lent memory
   std::uint32_t bytes_max = 0;
-  const BufChain* chain = nullptr;   ///< sendmsg: what to send
-  Address peer;                      ///< recvmsg: the sender; sendmsg: the receiver (Family::none: connected)
-  std::byte* control = nullptr;      ///< ancillary data in the system's own layout
-  std::uint32_t control_bytes = 0;   ///< room before, length after
+  const BufChain* chain = nullptr;  ///< sendmsg: what to send
+  Address peer;  ///< recvmsg: the sender; sendmsg: the receiver (Family::none: connected)
+  std::byte* control = nullptr;     ///< ancillary data in the system's own layout
+  std::uint32_t control_bytes = 0;  ///< room before, length after
 };
 
 /// Slots and generations of all ops of a loop. A slot belongs to an Op while its owner lives: 8 bytes an op.
@@ -183,13 +201,16 @@ class OpTable {
   /// The op that owns a slot, or null.
   Op* at(std::size_t slot) const {
     const std::uint64_t entry = entries_[slot];
-    return (entry & kFreeTag) != 0 ? nullptr : reinterpret_cast<Op*>(static_cast<std::uintptr_t>(entry));
+    return (entry & kFreeTag) != 0 ? nullptr
+                                   : reinterpret_cast<Op*>(static_cast<std::uintptr_t>(entry));
   }
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffu;
-  static constexpr std::uint64_t kFreeTag = 1;  // an Op is aligned, so its address never has this bit
-  std::vector<std::uint64_t> entries_;          // an Op's address, or next free slot, last generation and the tag
+  static constexpr std::uint64_t kFreeTag =
+      1;  // an Op is aligned, so its address never has this bit
+  std::vector<std::uint64_t>
+      entries_;  // an Op's address, or next free slot, last generation and the tag
   std::uint32_t free_ = kNone;
 };
 

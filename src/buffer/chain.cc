@@ -51,7 +51,7 @@ std::size_t BufChain::pinned_bytes() const {
   return bytes;
 }
 
-void BufChain::append(Buf buf) {
+void BufChain::append(Buf&& buf) {
   if (buf.empty()) return;
   bytes_ += buf.size();
   Node* node = NodeCache::make(std::move(buf));
@@ -59,7 +59,7 @@ void BufChain::append(Buf buf) {
   tail_ = node;
 }
 
-void BufChain::append(BufChain chain) {
+void BufChain::append(BufChain&& chain) {
   if (chain.empty()) return;
   (tail_ != nullptr ? tail_->next : head_) = chain.head_;
   tail_ = chain.tail_;

@@ -63,6 +63,11 @@ static_assert(sizeof(kFields) / sizeof(Field) == sizeof(Metrics) / sizeof(std::u
 
 }  // namespace
 
+Metrics& Metrics::operator+=(const Metrics& other) {
+  for (const Field& field : kFields) this->*field.value += other.*field.value;
+  return *this;
+}
+
 std::string Metrics::to_string() const {
   std::string text;
   for (const Field& field : kFields) {

@@ -31,10 +31,7 @@ void Sink::push(const Completion& completion) {
   if (completion.has(kNotif))
     return data_.push(completion);  // its op has ended, and may be in flight again
   Op* op = ops_.find(completion.id);
-  if (op == nullptr) {
-    ++stale_;
-    return;
-  }
+  if (op == nullptr) return on_unowned(completion);
   push(*op, completion);
 }
 
