@@ -1,0 +1,277 @@
+// A loop's life: made with a backend that says why it was chosen, fed with ops and jobs, and shut down so that every
+// op has ended before its memory goes.
+#include "src/loop/loop_core.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "src/os/os.h"
+
+namespace weir::inline v0 {
+
+namespace {
+thread_local char thread_anchor;  // its address names the thread
+thread_local LoopCore* running_loop = nullptr;
+thread_local LoopCore* newest_loop = nullptr;
+
+std::unique_ptr<Pool> make_pool(std::uint32_t block_bytes, std::uint64_t bytes, GroupId group,
+                                const char* name, Ledger& ledger) {
+  Pool::Options options;
+  options.block_bytes = block_bytes;
+  options.blocks_max = static_cast<std::uint32_t>(bytes / block_bytes);
+  options.slab_blocks = std::max<std::uint32_t>(1, (256u << 10) / block_bytes);
+  options.group = group;
+  options.name = name;
+  return std::make_unique<Pool>(options, ledger);
+}
+}  // namespace
+
+LoopCore::RunningScope::RunningScope(LoopCore& loop) : previous(running_loop) {
+  running_loop = &loop;
+}
+LoopCore::RunningScope::~RunningScope() { running_loop = previous; }
+
+LoopCore* LoopCore::current() { return running_loop != nullptr ? running_loop : newest_loop; }
+
+LoopCore::LoopCore(const LoopOptions& options)
+    : Sink(ops),
+      limits(options.limits),
+      ledger(options.ledger, &os::now_ns),
+      name_(options.name),
+      order_(options.order),
+      thread_(&thread_anchor) {
+  const std::uint64_t receive_bytes = std::uint64_t{limits.group_bytes} + limits.overflow_bytes;
+  group = make_pool(limits.block_bytes, receive_bytes, 0, "receive group", ledger);
+  small_pool =
+      make_pool(limits.copy_break_bytes, std::uint64_t{1} << 30, kNoGroup, "small", ledger);
+  app_pool = make_pool(limits.block_bytes, limits.write_loop_cap_bytes, kNoGroup, "app", ledger);
+  posts_ = std::make_unique<PostQueue>(limits.posts_max);
+}
+
+Result<void> LoopCore::start(std::string_view backend_name) {
+  const BackendContext context{ops, metrics, limits};
+  Result<ChosenBackend> chosen = make_backend(backend_name, context);
+  if (!chosen.ok()) return chosen.error();
+  backend_ = std::move(chosen->backend);
+  backend_reason = std::move(chosen->reason);
+  backend_->provide(*group);
+  newest_loop = this;
+  system_calls_seen_ = os::system_calls();
+  allocations_seen_ = thread_counts().heap_allocations + Job::allocations();
+  copied_seen_ = thread_counts().bytes_copied;
+  return {};
+}
+
+LoopCore::~LoopCore() {
+  if (backend_ != nullptr) shut_down();
+  if (newest_loop == this) newest_loop = nullptr;
+}
+
+// Layers end what they have, newest layer first; then the ops are cancelled and pumped until each has ended.
+void LoopCore::shut_down() {
+  check_thread();
+  WEIR_CHECK(!is_running_);
+  is_shutting_down_ = true;
+  is_post_closed_.store(true, std::memory_order_release);
+  RunningScope running(*this);
+  for (int i = static_cast<int>(Extension::count); i-- > 0;) {
+    if (extensions[i] != nullptr) callback([this, i] { extensions[i]->on_shutdown(); });
+  }
+  for (std::size_t slot = 0; slot < ops.size(); ++slot) {
+    if (Op* op = ops.at(slot); op != nullptr) cancel(*op);
+  }
+  const std::uint64_t until_ns = backend_->now() + limits.shutdown_ns;
+  while (count_pending() > 0 && backend_->now() < until_ns) pump(until_ns);
+  const std::size_t leaked = count_pending();
+  if (leaked > 0) {
+    std::fprintf(stderr, "weir: loop \"%s\": %zu ops never ended; their memory is kept\n%s", name_,
+                 leaked, report().c_str());
+    leak_what_is_pending();
+  }
+  for (int i = static_cast<int>(Extension::count); i-- > 0;) extensions[i].reset();
+  backend_.reset();
+}
+
+// A turn without user code of its own: only completions and what they close.
+void LoopCore::pump(std::uint64_t until_ns) {
+  ++metrics.turns;
+  room_ = budget_ = limits.completions_per_turn;
+  is_now_valid_ = false;
+  if (!deferred_.empty() || !data_.empty()) deliver_leftovers();
+  const bool has_work =
+      close_head_ != nullptr || !data_.empty() || !deferred_.empty() || !control_.empty();
+  backend_->poll(has_work ? 0 : until_ns, *this);
+  deliver_control();
+  deliver_data();
+  run_close_notifications();
+}
+
+std::size_t LoopCore::count_pending() const {
+  std::size_t count = close_head_ != nullptr ? 1 : 0;
+  for (std::size_t slot = 0; slot < ops.size(); ++slot) {
+    const Op* op = ops.at(slot);
+    count += op != nullptr && op->state != OpState::idle;
+  }
+  return count;
+}
+
+// Memory that the kernel may still write to is never freed: the records stay where they are, owned by nobody.
+void LoopCore::leak_what_is_pending() {
+  for (auto& extension : extensions) static_cast<void>(extension.release());
+  static_cast<void>(group.release());
+  static_cast<void>(small_pool.release());
+  static_cast<void>(app_pool.release());
+  static_cast<void>(backend_.release());
+}
+
+void LoopCore::check_thread() const {
+  if (__builtin_expect(thread_ != &thread_anchor, 0)) {
+    check_failed_text(__FILE__, __LINE__,
+                      "a loop was used on another thread than the one that made it",
+                      "use post() there");
+  }
+}
+
+void LoopCore::submit(Op& op, std::uint64_t deadline_ns) {
+  Completion completion;
+  if (submit_inline(op, completion)) {
+    op.state = OpState::pending;  // ends when it is delivered
+    active_ += op.keeps_alive;
+    push(op, completion);
+    return;
+  }
+  if (deadline_ns == Backend::kNever) return;
+  op.deadline = &make_deadline(deadline_ns, &op, [](TimerNode& node) {
+    auto& deadline = static_cast<OpDeadline&>(node);
+    deadline.has_fired = true;
+    deadline.loop->cancel(*static_cast<Op*>(deadline.owner));
+  });
+}
+
+OpDeadline& LoopCore::make_deadline(std::uint64_t deadline_ns, void* owner,
+                                    void (*on_due)(TimerNode& node)) {
+  OpDeadline& deadline = deadlines_.make();
+  deadline.loop = this;
+  deadline.owner = owner;
+  deadline.on_due = on_due;
+  arm(deadline, deadline_ns, false);
+  return deadline;
+}
+
+void LoopCore::drop_deadline(OpDeadline& deadline) {
+  disarm(deadline, false);
+  deadlines_.destroy(deadline);
+}
+
+void LoopCore::cancel(Op& op) {
+  if (op.state != OpState::pending) return;
+  op.state = OpState::cancelling;
+  backend_->cancel(op.id);
+  if (cancels_.size() < kCancelsWatched) cancels_.emplace_back(op.id, now_ns());
+}
+
+Posted LoopCore::post(Job job) {
+  if (is_post_closed_.load(std::memory_order_acquire)) return Posted::ended;
+  if (!posts_->push(std::move(job))) {
+    posts_refused_.fetch_add(1, std::memory_order_relaxed);
+    return Posted::full;
+  }
+  backend_->wake();
+  return Posted::queued;
+}
+
+void LoopCore::stop_soon() {
+  is_stop_posted_.store(true, std::memory_order_release);
+  backend_->wake();
+}
+
+void LoopCore::add_prepare(PrepareHook& hook, Job job) {
+  hook.unhook();
+  hook.loop_ = this;
+  hook.job_ = std::move(job);
+  hook.previous_ = nullptr;
+  hook.next_ = prepare_;
+  if (prepare_ != nullptr) prepare_->previous_ = &hook;
+  prepare_ = &hook;
+}
+
+void PrepareHook::unhook() {
+  if (loop_ == nullptr) return;
+  if (loop_->prepare_next_ == this) loop_->prepare_next_ = next_;
+  (previous_ != nullptr ? previous_->next_ : loop_->prepare_) = next_;
+  if (next_ != nullptr) next_->previous_ = previous_;
+  loop_ = nullptr;
+}
+
+bool LoopCore::should_yield() {
+  return backend_->pending_hint() || backend_->now() - now_ns() >= limits.deliver_time_ns;
+}
+
+std::uint64_t LoopCore::next_deadline_ns() { return poll_deadline(RunMode::until_done); }
+
+const Metrics& LoopCore::current_metrics() {
+  metrics.system_calls +=
+      os::system_calls() - std::exchange(system_calls_seen_, os::system_calls());
+  metrics.posts_refused = posts_refused_.load(std::memory_order_relaxed);
+  const std::uint64_t allocations = thread_counts().heap_allocations + Job::allocations();
+  metrics.heap_allocations += allocations - std::exchange(allocations_seen_, allocations);
+  const std::uint64_t copied = thread_counts().bytes_copied;
+  metrics.bytes_copied += copied - std::exchange(copied_seen_, copied);
+
+  return metrics;
+}
+
+void LoopCore::on_escape(std::exception_ptr exception) {
+  ++metrics.exceptions;
+  if (escape_hook_ != nullptr) return escape_hook_(*this, std::move(exception), running_);
+  std::fprintf(stderr, "weir: an exception escaped from a callback queued at %s:%u\n",
+               running_.file_name(), running_.line());
+}
+
+void LoopCore::print_stuck(const Op& op, std::uint64_t age_ns) const {
+  std::fprintf(stderr,
+               "weir: op %" PRIx64 " (kind %d) was cancelled %" PRIu64
+               " ms ago and has no terminal completion\n",
+               op.id.value, static_cast<int>(op.kind), age_ns / 1'000'000);
+}
+
+Buf LoopCore::allocate(std::size_t size_bytes, SourceLocation where) {
+  Buf buf;
+  if (size_bytes <= small_pool->block_bytes()) {
+    buf = small_pool->take(where);
+  } else if (size_bytes <= app_pool->block_bytes()) {
+    buf = app_pool->take(where);
+  }
+  if (buf.empty())
+    return Buf::make(size_bytes);  // larger than any block, or the pool is at its bound
+  buf.trim_back(buf.size() - size_bytes);
+  return buf;
+}
+
+Buf LoopCore::copy_of(std::string_view text, SourceLocation where) {
+  Buf buf = allocate(text.size(), where);
+  std::memcpy(buf.writable(), text.data(), text.size());
+  metrics.bytes_copied += text.size();
+  return buf;
+}
+
+std::string LoopCore::report() const {
+  std::string text = std::string("loop ") + name_ + " on " + backend_->caps().name + "\n";
+  for (std::size_t slot = 0; slot < ops.size(); ++slot) {
+    const Op* op = ops.at(slot);
+    if (op == nullptr || op->state == OpState::idle) continue;
+    char line[128];
+    std::snprintf(line, sizeof line, "op %zu kind %d handle %u%s\n", slot,
+                  static_cast<int>(op->kind), op->handle.value,
+                  op->state == OpState::cancelling ? " cancelling" : "");
+    text += line;
+  }
+  for (const auto& extension : extensions) {
+    if (extension != nullptr) extension->describe(text);
+  }
+  return text + ledger.report();
+}
+
+}  // namespace weir::inline v0

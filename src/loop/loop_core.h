@@ -1,0 +1,277 @@
+// The inside of a loop: queues, clock, budgets and the turn. Path of one byte's news:
+// Backend::poll -> Sink::push -> LoopCore::deliver -> Op::on_complete -> after_callback (ticks, microtasks, flushes).
+// It knows ops, timers and jobs; sockets and tasks hang on as LoopClient and LoopExtension.
+#pragma once
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/loop/job_queue.h"
+#include "src/loop/post_queue.h"
+#include "src/loop/record_slab.h"
+#include "src/loop/timer_wheel.h"
+#include "weir/loop.h"
+
+namespace weir::inline v0 {
+
+/// Something that asks for a call after the current callback (gathered writes), or in step 7 of the turn.
+class LoopClient {
+ public:
+  virtual void after_callback() = 0;
+  virtual void close_notification() = 0;
+  LoopClient* next_client = nullptr;  ///< in at most one of the two lists at a time
+
+ protected:
+  ~LoopClient() = default;
+};
+
+/// What another layer keeps per loop: connections, tasks. Destroyed in reverse order of `Extension`, tasks first.
+class LoopExtension {
+ public:
+  virtual ~LoopExtension() = default;
+  virtual void on_shutdown() {}                 ///< end what you have; ops are pumped afterwards
+  virtual void describe(std::string&) const {}  ///< for Loop::report
+};
+enum class Extension : std::uint8_t { net, task, count };
+
+/// A deadline of an op or of a wait: a wheel timer. Pooled; its owner has one only while it needs it.
+struct OpDeadline : TimerNode {
+  LoopCore* loop = nullptr;
+  void* owner = nullptr;  // an Op, or what the net layer waits with
+  bool has_fired = false;
+};
+
+/// Where an escaped exception goes. Set by the task layer; before that, it is printed.
+using EscapeHook = void (*)(LoopCore& loop, std::exception_ptr exception,
+                            const SourceLocation& where);
+
+class LoopCore final : public Sink {
+ public:
+  explicit LoopCore(const LoopOptions& options);
+  ~LoopCore() override;
+  Result<void> start(std::string_view backend_name);
+  void shut_down();
+
+  // What Loop forwards.
+  bool run(RunMode mode);
+  void stop() { is_stopped_ = true; }
+  void stop_soon();
+  bool is_running() const { return is_running_; }
+  bool is_alive() const { return active_ != 0 || has_jobs(); }
+  Posted post(Job job);
+  void add_prepare(PrepareHook& hook, Job job);
+  bool should_yield();
+  std::string report() const;
+  std::uint64_t next_deadline_ns();
+
+  // Ops.
+  void submit(Op& op, std::uint64_t deadline_ns = Backend::kNever);
+  /// For callers that can use a result at once: true when `out` is the terminal, which is then not delivered.
+  bool submit_inline(Op& op, Completion& out) {
+    begin(op);
+    const Submitted submitted = backend_->submit(op);
+    if (!submitted.done) return false;
+    end(op);
+    out = submitted.completion;
+    return true;
+  }
+  void cancel(Op& op);
+
+  // Jobs.
+  void tick(Job job) { ticks_.push(std::move(job)); }
+  void microtask(Job job) { microtasks_.push(std::move(job)); }
+  void immediate(Job job) { immediates_.push(std::move(job)); }
+
+  // Memory to send from.
+  Buf allocate(std::size_t size_bytes, SourceLocation where = SourceLocation::current());
+  Buf copy_of(std::string_view text, SourceLocation where = SourceLocation::current());
+
+  // Timers.
+  void arm(TimerNode& node, std::uint64_t deadline_ns, bool keeps_alive) {
+    if (!node.is_armed()) active_ += keeps_alive;
+    wheel_.arm(node, deadline_ns);
+  }
+  bool disarm(TimerNode& node, bool keeps_alive) {
+    if (!wheel_.cancel(node)) return false;
+    active_ -= keeps_alive;
+    return true;
+  }
+  void timer_fired(bool keeps_alive) { active_ -= keeps_alive; }
+  /// A pooled timer that calls `on_due` once; give it back with drop_deadline, fired or not.
+  OpDeadline& make_deadline(std::uint64_t deadline_ns, void* owner,
+                            void (*on_due)(TimerNode& node));
+  void drop_deadline(OpDeadline& deadline);
+  /// now + delay, saturating.
+  std::uint64_t deadline_after(Duration delay) {
+    if (delay.count() <= 0) return now_ns();
+    const std::uint64_t deadline = now_ns() + static_cast<std::uint64_t>(delay.count());
+    return deadline < now_ns_ ? Backend::kNever : deadline;
+  }
+
+  // Clients.
+  void call_after_callback(LoopClient& client) { append(flush_head_, flush_tail_, client); }
+  void notify_close(LoopClient& client) { append(close_head_, close_tail_, client); }
+
+  /// Runs `function` as a callback of this loop: exceptions are caught, then jobs and flushes run.
+  template <typename Function>
+  void callback(Function&& function) {
+    guard(function);
+    after_callback();
+  }
+  template <typename Function>
+  void guard(Function&& function) {
+#if defined(__cpp_exceptions)
+    try {
+      function();
+    } catch (...) {
+      on_escape(std::current_exception());
+    }
+#else
+    function();
+#endif
+  }
+
+  std::uint64_t now_ns() {
+    if (!is_now_valid_) {
+      now_ns_ = backend_->now();
+      is_now_valid_ = true;
+    }
+    return now_ns_;
+  }
+  void add_active(std::int64_t change) { active_ += static_cast<std::uint64_t>(change); }
+  void check_thread() const;
+  const Metrics& current_metrics();
+  void set_escape_hook(EscapeHook hook) { escape_hook_ = hook; }
+  void on_escape(std::exception_ptr exception);
+
+  static LoopCore* current();
+
+  // Plain parts that the layers above use directly.
+  Limits limits;
+  Metrics metrics;
+  OpTable ops;
+  Ledger ledger;
+  std::unique_ptr<Pool> group;       ///< receive memory
+  std::unique_ptr<Pool> small_pool;  ///< copy-break and small sends
+  std::unique_ptr<Pool> app_pool;    ///< sends of up to a block
+  std::unique_ptr<LoopExtension> extensions[static_cast<int>(Extension::count)];
+  Loop* facade = nullptr;
+  std::string backend_reason;
+  std::uint64_t turn() const { return metrics.turns; }
+  Backend& backend() { return *backend_; }
+
+ private:
+  static constexpr std::size_t kCancelsWatched =
+      4096;  // more at once are not watched for being stuck
+
+  void begin(Op& op) {
+    ops.begin(op);
+    active_ += op.keeps_alive;
+  }
+  void end(Op& op) {
+    op.state = OpState::idle;
+    active_ -= op.keeps_alive;
+  }
+  /// Makes the loop the current one of its thread while it runs.
+  struct RunningScope {
+    explicit RunningScope(LoopCore& loop);
+    ~RunningScope();
+    LoopCore* previous;
+  };
+  void turn_once(RunMode mode);
+  void pump(std::uint64_t until_ns);
+  std::size_t count_pending() const;
+  void leak_what_is_pending();
+  bool has_work_before_poll() const {
+    return (cancels_.size() | wheel_.size() | demoted_.size()) != 0 ||
+           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr ||
+           is_stop_posted_.load(std::memory_order_relaxed);
+  }
+  void do_work_before_poll();
+  void fire_timers();
+  void deliver_control();
+  void deliver_posts();
+  void deliver_data();
+  void deliver_leftovers();
+  void deliver(const Completion& completion);
+  void deliver_timed(Op& op, Completion completion);
+  bool is_behind_deferred(const Op& op);
+  void print_stuck(const Op& op, std::uint64_t age_ns) const;
+  void on_unowned(const Completion& completion) override;
+  void run_demoted();
+  void run_prepare_hooks();
+  void run_immediates();
+  void run_close_notifications();
+  std::uint64_t poll_deadline(RunMode mode);
+  void watch_cancels();
+  void run_job(Job& job);
+  bool has_jobs() const {
+    return !ticks_.empty() || !microtasks_.empty() || !immediates_.empty() || !demoted_.empty() ||
+           close_head_ != nullptr || !deferred_.empty() || !data_.empty() || !control_.empty();
+  }
+  void after_callback() {
+    for (;;) {
+      if (!ticks_.empty() || !microtasks_.empty()) drain();
+      if (flush_head_ == nullptr) return;
+      take(flush_head_, flush_tail_).after_callback();
+    }
+  }
+  void drain();
+  void demote(Job job);
+
+  static void append(LoopClient*& head, LoopClient*& tail, LoopClient& client) {
+    client.next_client = nullptr;
+    (head == nullptr ? head : tail->next_client) = &client;
+    tail = &client;
+  }
+  static LoopClient& take(LoopClient*& head, LoopClient*& tail) {
+    LoopClient& client = *head;
+    head = client.next_client;
+    if (head == nullptr) tail = nullptr;
+    client.next_client = nullptr;
+    return client;
+  }
+
+  std::unique_ptr<Backend> backend_;
+  std::uint64_t active_ =
+      0;  // what keeps the loop alive: pending ops, armed timers, owners that asked
+  std::uint64_t now_ns_ = 0;
+  bool is_now_valid_ = false;
+  bool is_running_ = false;
+  bool is_stopped_ = false;
+  bool is_shutting_down_ = false;
+  const char* name_;
+  OrderPolicy order_;
+  LoopClient* flush_head_ = nullptr;
+  LoopClient* flush_tail_ = nullptr;
+  LoopClient* close_head_ = nullptr;
+  LoopClient* close_tail_ = nullptr;
+  std::uint32_t budget_ = 0;  // data completions that this turn may still deliver
+  Queue deferred_;            // of sockets that used up their bytes this turn, in order
+  JobQueue ticks_, microtasks_, immediates_, demoted_;
+  TimerWheel wheel_;
+  std::unique_ptr<PostQueue> posts_;
+  PrepareHook* prepare_ = nullptr;
+  PrepareHook* prepare_next_ = nullptr;  // the one to run after the hook that runs now
+  EscapeHook escape_hook_ = nullptr;
+  RecordSlab<OpDeadline> deadlines_;
+  std::atomic<bool> is_post_closed_{false};
+  std::atomic<bool> is_stop_posted_{false};
+  std::atomic<std::uint64_t> posts_refused_{0};
+  std::vector<std::pair<OpId, std::uint64_t>>
+      cancels_;  // asked for, oldest first, until their ops end
+  std::uint64_t system_calls_seen_ =
+      0;  // this thread's counts when they were last added to the metrics
+  std::uint64_t allocations_seen_ = 0;
+  std::uint64_t copied_seen_ = 0;
+  const void* thread_ = nullptr;
+  SourceLocation running_;       // of the job that runs, for reports
+  SourceLocation last_demoted_;  // the latest source of endless jobs
+
+  friend class PrepareHook;
+  friend class Loop;
+};
+
+}  // namespace weir::inline v0

@@ -1,0 +1,258 @@
+// One turn, step by step in the order of docs/internals/turn.md: clock, timers, leftovers and demoted jobs, prepare
+// hooks, one poll with its deliveries, immediates, close notifications. After every callback the jobs drain.
+#include "src/loop/loop_core.h"
+
+#include <algorithm>
+
+namespace weir::inline v0 {
+
+namespace {
+constexpr std::uint32_t kClockEvery =
+    32;  // deliveries between two looks at the clock: a look costs what a delivery does
+}
+
+bool LoopCore::run(RunMode mode) {
+  check_thread();
+  if (is_running_) {
+    check_failed_text(__FILE__, __LINE__, "Loop::run inside run of the same loop",
+                      "return from the callback and let the outer run go on");
+  }
+  is_running_ = true;
+  RunningScope running(*this);
+  after_callback();
+  if (mode == RunMode::until_done) {
+    while (is_alive() && !is_stopped_) turn_once(mode);
+  } else if (!is_stopped_) {
+    turn_once(mode);
+  }
+  is_running_ = false;
+  is_stopped_ = false;
+  return is_alive();
+}
+
+void LoopCore::turn_once(RunMode mode) {
+  ++metrics.turns;
+  budget_ = limits.completions_per_turn;
+  is_now_valid_ = false;
+  if (has_work_before_poll()) do_work_before_poll();
+  room_ = budget_ - std::min(budget_, data_.size());
+  ++metrics.polls;
+  backend_->poll(poll_deadline(mode), *this);
+  is_now_valid_ = false;
+  if (!control_.empty()) deliver_control();
+  if (!posts_->empty()) deliver_posts();
+  if (!data_.empty()) deliver_data();
+  if (!immediates_.empty()) run_immediates();
+  if (close_head_ != nullptr) run_close_notifications();
+}
+
+void LoopCore::do_work_before_poll() {
+  if (!cancels_.empty()) watch_cancels();
+  if (is_stop_posted_.load(std::memory_order_relaxed)) {
+    is_stop_posted_.store(false, std::memory_order_relaxed);
+    is_stopped_ = true;
+  }
+  if (!wheel_.empty()) fire_timers();
+  if (!deferred_.empty() || !data_.empty()) deliver_leftovers();
+  if (!demoted_.empty()) run_demoted();
+  if (prepare_ != nullptr) run_prepare_hooks();
+}
+
+std::uint64_t LoopCore::poll_deadline(RunMode mode) {
+  if (mode == RunMode::no_wait || is_stopped_ || has_jobs() || !is_alive()) return 0;
+  return std::min(wheel_.next_deadline_ns(), backend_->next_deadline());
+}
+
+void LoopCore::fire_timers() {
+  const std::uint64_t now = now_ns();
+  const std::size_t fired = wheel_.expire(now, limits.timers_per_turn, [this](TimerNode& node) {
+    callback([&node] { node.on_due(node); });
+  });
+  metrics.timers_fired += fired;
+  if (fired == limits.timers_per_turn) ++metrics.timer_budget_hits;
+}
+
+// What sockets and the delivery budget left over: the sockets that had used up their bytes come first, in order.
+void LoopCore::deliver_leftovers() {
+  for (std::uint32_t count = deferred_.size(); count > 0 && budget_ > 0; --count, --budget_) {
+    const Completion completion = deferred_.front();
+    ++deferred_.head;
+    deliver(completion);
+  }
+  if (deferred_.empty() && budget_ > 0) deliver_data();
+}
+
+void LoopCore::deliver_control() {
+  for (std::uint32_t count = control_.size(); count > 0; --count) {
+    const Completion completion = control_.front();
+    ++control_.head;
+    deliver(completion);
+  }
+}
+
+void LoopCore::deliver_posts() {
+  const std::size_t count = posts_->drain(limits.posts_per_turn, [this](Job job) { run_job(job); });
+  metrics.posts_run += count;
+  if (count == limits.posts_per_turn) ++metrics.post_budget_hits;
+}
+
+void LoopCore::deliver_data() {
+  std::uint64_t until_ns = 0;
+  for (std::uint32_t count = 1; budget_ > 0 && !data_.empty(); ++count, --budget_) {
+    const Completion completion = data_.front();
+    ++data_.head;
+    deliver(completion);
+    if (count % kClockEvery != 0) continue;
+    const std::uint64_t now = backend_->now();
+    if (until_ns == 0) until_ns = now + limits.deliver_time_ns;
+    if (now >= until_ns) break;
+  }
+  if (!data_.empty()) ++metrics.deliver_budget_hits;
+}
+
+// Hands one completion to its op, unless its socket has had its bytes for this turn: then it waits, in order.
+void LoopCore::deliver(const Completion& completion) {
+  Op* const op = ops.find(completion.id);
+  if (op == nullptr) return on_unowned(completion);
+  if (completion.has(kBuf)) {
+    const auto mark = static_cast<std::uint16_t>(metrics.turns);
+    if (op->turn_mark != mark) {
+      op->turn_mark = mark;
+      op->turn_bytes = 0;
+    } else if (op->turn_bytes >= limits.bytes_per_socket_turn) {
+      ++metrics.socket_budget_hits;
+      return deferred_.push(completion);
+    }
+    op->turn_bytes += completion.length;
+  } else if (op->undelivered > 1 && !deferred_.empty() && is_behind_deferred(*op)) {
+    return deferred_.push(completion);  // an end or an error must not overtake the bytes before it
+  }
+  --op->undelivered;
+  ++metrics.completions;
+  if (!completion.is_terminal()) {
+    callback([&] { op->on_complete(*op, completion); });
+    return;
+  }
+  end(*op);
+  if (op->deadline != nullptr) return deliver_timed(*op, completion);
+  callback([&] { op->on_complete(*op, completion); });
+}
+
+bool LoopCore::is_behind_deferred(const Op& op) {
+  for (std::uint32_t at = deferred_.head; at != deferred_.tail; ++at) {
+    if (deferred_.slots[at & (deferred_.slots.size() - 1)].id == op.id) return true;
+  }
+  return false;
+}
+
+// The terminal of an op with a deadline: if the deadline cancelled it and nothing moved, it timed out.
+void LoopCore::deliver_timed(Op& op, Completion completion) {
+  OpDeadline& deadline = *std::exchange(op.deadline, nullptr);
+  if (deadline.has_fired && completion.result == -static_cast<std::int32_t>(Errc::cancelled)) {
+    completion.result = -static_cast<std::int32_t>(Errc::timed_out);
+  }
+  drop_deadline(deadline);
+  callback([&] { op.on_complete(op, completion); });
+}
+
+// No owner: the memory goes home, and the counter says that it happened.
+void LoopCore::on_unowned(const Completion& completion) {
+  if (completion.has(kBuf) && completion.group == group->group()) {
+    group->loan(&group->at(completion.buffer), completion.offset, completion.length, nullptr)
+        .reset();
+  }
+  if (completion.has(kNotif)) {
+    metrics.zero_copy_copied += completion.has(kCopied);
+  } else {
+    ++metrics.stale_completions;
+  }
+}
+
+void LoopCore::run_demoted() {
+  const std::size_t count = std::min<std::size_t>(demoted_.size(), limits.demoted_per_turn);
+  for (std::size_t i = 0; i < count; ++i) {
+    Job job = demoted_.pop();
+    run_job(job);
+  }
+}
+
+void LoopCore::run_prepare_hooks() {
+  for (PrepareHook* hook = prepare_; hook != nullptr;) {
+    prepare_next_ = hook->next_;  // a hook may unhook itself or its successor
+    callback([hook] { hook->job_(); });
+    hook = prepare_next_;
+  }
+}
+
+void LoopCore::run_immediates() {
+  const std::size_t count = immediates_.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    Job job = immediates_.pop();
+    run_job(job);
+  }
+  metrics.immediates_run += count;
+}
+
+void LoopCore::run_close_notifications() {
+  LoopClient* const last = close_tail_;
+  for (LoopClient* client = nullptr; client != last && close_head_ != nullptr;) {
+    client = &take(close_head_, close_tail_);
+    LoopClient* const current = client;
+    callback([current] { current->close_notification(); });
+  }
+}
+
+void LoopCore::run_job(Job& job) {
+  running_ = job.where();
+  callback([&job] { job.run(); });
+}
+
+// After a callback: all ticks, then all microtasks, and again while there are any. What the callback itself queued
+// always runs; of what those jobs queue in turn, `descendants_per_drain` run here and the rest is demoted.
+void LoopCore::drain() {
+  std::size_t own_ticks = ticks_.size();
+  std::size_t own_microtasks = microtasks_.size();
+  std::uint64_t left =
+      order_ == OrderPolicy::strict ? ~std::uint64_t{0} : limits.descendants_per_drain;
+  const auto run_all = [&](JobQueue& queue, std::size_t& own, std::uint64_t& counter) {
+    while (!queue.empty()) {
+      Job job = queue.pop();
+      if (own > 0) {
+        --own;
+      } else if (left > 0) {
+        --left;
+      } else {
+        demote(std::move(job));
+        continue;
+      }
+      ++counter;
+      running_ = job.where();
+      guard([&job] { job.run(); });
+    }
+  };
+  do {
+    run_all(ticks_, own_ticks, metrics.ticks_run);
+    run_all(microtasks_, own_microtasks, metrics.microtasks_run);
+  } while (!ticks_.empty());
+}
+
+void LoopCore::demote(Job job) {
+  ++metrics.demoted_jobs;
+  last_demoted_ = job.where();
+  demoted_.push(std::move(job));
+}
+
+// An op with no terminal long after its cancel is a bug of the backend or the kernel: say so once, by name.
+void LoopCore::watch_cancels() {
+  std::size_t done = 0;
+  for (; done < cancels_.size(); ++done) {
+    const Op* op = ops.find(cancels_[done].first);
+    if (op == nullptr || op->state != OpState::cancelling) continue;
+    if (now_ns() - cancels_[done].second < limits.cancel_report_ns) break;
+    ++metrics.stuck_ops;
+    print_stuck(*op, now_ns() - cancels_[done].second);
+  }
+  cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<std::ptrdiff_t>(done));
+}
+
+}  // namespace weir::inline v0
