@@ -1,0 +1,290 @@
+// Listening sockets. Path: backend -> on_completion -> on_accepted -> the waiting task, the handler, or the queue.
+#include "src/net/listener_core.h"
+
+#include "src/net/net_state.h"
+#include "src/os/os.h"
+
+namespace weir::inline v0 {
+
+namespace {
+// After exhausted descriptors, when nothing of ours closes before.
+constexpr std::uint64_t kRetryNs = 100'000'000;
+
+bool is_exhausted(std::int32_t result) {
+  return result == -static_cast<std::int32_t>(Errc::too_many_open_files) ||
+         result == -static_cast<std::int32_t>(Errc::too_many_open_files_system);
+}
+}  // namespace
+
+ListenerCore::ListenerCore(LoopCore& loop_core, Handle listening, const ListenOptions& options)
+    : loop_(loop_core), options_(options), reserve_(os::open_reserve()) {
+  op().kind = OpKind::accept;
+  op().multishot = true;
+  op().handle = listening;
+  op().accepts_max = loop_.limits.accepts_per_turn;
+  op().on_complete = [](Op& op, const Completion& completion) {
+    static_cast<ListenerCore&>(static_cast<ListenerAccept&>(op)).on_completion(completion);
+  };
+  loop_.ops.adopt(op());
+}
+
+ListenerCore::~ListenerCore() {
+  if (reserve_ >= 0) os::close(static_cast<os::Native>(reserve_));
+}
+
+bool ListenerCore::wants_more() const {
+  if (is_paused_ || is_closing_ || failed_ != 0 || is_waiting_for_room_) return false;
+  return handler_ != nullptr || waiter_ != nullptr || queue_.size() < loop_.limits.accepts_per_turn;
+}
+
+void ListenerCore::arm() {
+  if (op().state != OpState::idle || !wants_more()) return;
+  if (options_.at_connection_limit == Overload::wait && !NetExtension::of(loop_).has_room())
+    return wait_for_room();
+  op().kind = OpKind::accept;
+  loop_.submit(op());
+}
+
+void ListenerCore::wait_for_room() {
+  if (is_waiting_for_room_) return;
+  is_waiting_for_room_ = true;
+  NetExtension& net = NetExtension::of(loop_);
+  next_waiting = net.waiting_listeners;
+  net.waiting_listeners = this;
+  if (op().state != OpState::idle) loop_.cancel(op());
+}
+
+void ListenerCore::go_on() {
+  is_waiting_for_room_ = false;
+  if (retry_ != nullptr) {
+    loop_.drop_deadline(*retry_);
+    retry_ = nullptr;
+  }
+  arm();
+}
+
+void ListenerCore::on_completion(const Completion& completion) {
+  if (op().kind == OpKind::close) return loop_.notify_close(*this);
+  if (completion.result >= 0) {
+    on_accepted(Handle{completion.buffer});
+  } else if (completion.result != -static_cast<std::int32_t>(Errc::cancelled)) {
+    on_failed(completion.result);
+  }
+  if (is_closing_) return close_when_idle();
+  if (!wants_more()) {
+    if (op().state != OpState::idle) loop_.cancel(op());
+  } else if (options_.at_connection_limit == Overload::wait &&
+             !NetExtension::of(loop_).has_room()) {
+    wait_for_room();
+  } else {
+    arm();
+  }
+}
+
+void ListenerCore::on_accepted(Handle accepted) {
+  NetExtension& net = NetExtension::of(loop_);
+  const bool is_refused = is_closing_ || is_shedding_ ||
+                          (options_.at_connection_limit == Overload::reset && !net.has_room());
+  Stream stream(&net.sockets.make(loop_, accepted));
+  if (!is_refused) {
+    ++loop_.metrics.accepted;
+    return give(std::move(stream));
+  }
+  stream.reset();
+  if (!is_shedding_) {
+    loop_.metrics.connections_refused += !is_closing_;
+    return;
+  }
+  is_shedding_ = false;
+  reserve_ = os::open_reserve();
+}
+
+void ListenerCore::give(Stream stream) {
+  if (waiter_ != nullptr) {
+    Listener::Accept* const waiter = std::exchange(waiter_, nullptr);
+    waiter->stream_ = std::move(stream);
+    waiter->wake();
+  } else if (handler_ != nullptr) {
+    handler_->on_accept(std::move(stream));
+  } else {
+    queue_.push_back(std::move(stream));
+  }
+}
+
+void ListenerCore::on_failed(std::int32_t result) {
+  if (is_exhausted(result)) return on_descriptors_exhausted(result);
+  if (result == -static_cast<std::int32_t>(Errc::connection_aborted))
+    return;  // that client went away; go on
+  fail(result);
+}
+
+// No descriptor is left for the connection that waits. With the reserve it is accepted and reset, so that its client
+// hears; without, accepting rests until something closes.
+void ListenerCore::on_descriptors_exhausted(std::int32_t) {
+  ++loop_.metrics.descriptors_exhausted;
+  if (options_.at_descriptor_limit == Overload::reset && reserve_ >= 0) {
+    os::close(static_cast<os::Native>(std::exchange(reserve_, -1)));
+    is_shedding_ = true;
+    return;
+  }
+  if (reserve_ < 0) {
+    reserve_ = os::open_reserve();
+    is_shedding_ = false;
+  }
+  wait_for_room();
+  if (retry_ != nullptr) return;
+  retry_ = &loop_.make_deadline(loop_.now_ns() + kRetryNs, this, [](TimerNode& node) {
+    auto& core = *static_cast<ListenerCore*>(static_cast<OpDeadline&>(node).owner);
+    NetExtension::of(core.loop_).stop_waiting(core);
+    core.go_on();
+  });
+}
+
+void ListenerCore::fail(std::int32_t result) {
+  if (is_closing_) return;
+  failed_ = result;
+  const Error error = Error::from_native(-result, Operation::accept);
+  if (waiter_ != nullptr) {
+    Listener::Accept* const waiter = std::exchange(waiter_, nullptr);
+    waiter->fail_with(error);
+    waiter->wake();
+  } else if (handler_ != nullptr) {
+    handler_->on_error(error);
+  }
+}
+
+bool ListenerCore::begin_accept(Listener::Accept& waiter) {
+  loop_.check_thread();
+  WEIR_CHECK(waiter_ == nullptr);   // One accept at a time.
+  WEIR_CHECK(handler_ == nullptr);  // A handler takes the streams.
+  if (!queue_.empty()) {
+    waiter.stream_ = std::move(queue_.front());
+    queue_.erase(queue_.begin());
+    arm();
+    if (waiter.task()->may_go_on_inline(loop_.turn(), loop_.limits.inline_awaits)) {
+      ++loop_.metrics.inline_awaits;
+      waiter.stop_waiting();
+      return false;
+    }
+    waiter.wake_soon(loop_);
+    return true;
+  }
+  if (failed_ != 0) {
+    waiter.fail_with(Error::from_native(-failed_, Operation::accept));
+    if (waiter.catches()) {
+      waiter.stop_waiting();
+      return false;
+    }
+    waiter.wake_soon(loop_);
+    return true;
+  }
+  waiter_ = &waiter;
+  arm();
+  return true;
+}
+
+void ListenerCore::abandon_accept(Listener::Accept& waiter) {
+  if (waiter_ == &waiter) waiter_ = nullptr;
+}
+
+void ListenerCore::start(ListenerHandler& handler) {
+  WEIR_CHECK(handler_ == nullptr && waiter_ == nullptr);
+  handler_ = &handler;
+  arm();
+}
+
+void ListenerCore::pause() {
+  is_paused_ = true;
+  if (op().state != OpState::idle) loop_.cancel(op());
+}
+
+void ListenerCore::resume() {
+  is_paused_ = false;
+  arm();
+}
+
+void ListenerCore::set_ref(bool is_ref) {
+  if (is_ref == is_ref_) return;
+  is_ref_ = is_ref;
+  if (op().state != OpState::idle) loop_.add_active(is_ref ? 1 : -1);
+  op().keeps_alive = is_ref;
+}
+
+void ListenerCore::release() {
+  loop_.check_thread();
+  is_closing_ = true;
+  handler_ = nullptr;
+  if (waiter_ != nullptr) {
+    Listener::Accept* const waiter = std::exchange(waiter_, nullptr);
+    waiter->fail_with(Error::of(Errc::closed, Operation::accept));
+    waiter->wake_soon(loop_);
+  }
+  for (Stream& stream : queue_) stream.reset();
+  queue_.clear();
+  if (is_waiting_for_room_) NetExtension::of(loop_).stop_waiting(*this);
+  if (retry_ != nullptr) loop_.drop_deadline(*std::exchange(retry_, nullptr));
+  if (op().state != OpState::idle) loop_.cancel(op());
+  close_when_idle();
+}
+
+void ListenerCore::close_when_idle() {
+  if (op().state != OpState::idle || op().kind == OpKind::close) return;
+  op().kind = OpKind::close;
+  op().multishot = false;
+  op().keeps_alive = true;
+  loop_.submit(op());
+}
+
+void ListenerCore::close_notification() {
+  loop_.ops.abandon(op());
+  NetExtension::of(loop_).listeners.destroy(*this);
+}
+
+Address ListenerCore::local_address() const {
+  Result<Address> address = loop_.backend().local_address(op().handle);
+  return address.ok() ? *address : Address{};
+}
+
+// ---- The handle.
+
+Result<Listener> Listener::listen(Loop& loop, const Address& address,
+                                  const ListenOptions& options) {
+  if (address.family == Family::none) {
+    return Error::of_value(Errc::invalid_argument, Operation::listen, "no address",
+                           "an IPv4 or IPv6 address");
+  }
+  if (options.backlog < 1) {
+    return Error::of_value(Errc::invalid_argument, Operation::listen,
+                           std::to_string(options.backlog), "a backlog of 1 or more");
+  }
+  SocketSpec spec;
+  spec.family = address.family;
+  spec.bind = address;
+  spec.backlog = options.backlog;
+  spec.reuse_address = true;
+  spec.reuse_port = options.reuse_port;
+  spec.ipv6_only = options.ipv6_only;
+  spec.no_delay = options.no_delay;
+  spec.keep_alive = options.keep_alive;
+  spec.send_buffer_bytes = options.send_buffer_bytes;
+  spec.receive_buffer_bytes = options.receive_buffer_bytes;
+  LoopCore& core = loop.core();
+  core.check_thread();
+  Result<Handle> handle = core.backend().open(spec);
+  if (!handle.ok()) return handle.error();
+  return Listener(&NetExtension::of(core).listeners.make(core, *handle, options));
+}
+
+bool Listener::Accept::suspend() { return core_->begin_accept(*this); }
+void Listener::Accept::abandon() { core_->abandon_accept(*this); }
+void Listener::start(ListenerHandler& handler) { core_->start(handler); }
+void Listener::pause() { core_->pause(); }
+void Listener::resume() { core_->resume(); }
+void Listener::close() {
+  if (core_ != nullptr) std::exchange(core_, nullptr)->release();
+}
+Address Listener::local_address() const { return core_->local_address(); }
+void Listener::unref() { core_->set_ref(false); }
+void Listener::ref() { core_->set_ref(true); }
+
+}  // namespace weir::inline v0

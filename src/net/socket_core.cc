@@ -1,0 +1,243 @@
+// Sockets under streams: receives into the loop's group, gathered sends, half-close, and a close that comes last.
+// Receives are multishot where the kernel goes on by itself, one-shot where readiness is emulated: there a new op costs
+// nothing, and bytes that nobody asked for stay in the kernel.
+#include "src/net/socket_core.h"
+
+#include "src/net/net_state.h"
+
+namespace weir::inline v0 {
+
+SocketCore::SocketCore(LoopCore& loop_core, Handle handle) : StreamCore(loop_core) {
+  NetExtension& net = NetExtension::of(loop_core);
+  generation = net.next_generation++;
+  recv().kind = OpKind::recv;
+  recv().handle = handle;
+  recv().group = loop_core.group->group();
+  recv().on_complete = [](Op& op, const Completion& completion) {
+    static_cast<SocketCore&>(static_cast<SocketRecv&>(op)).on_received(completion);
+  };
+  send().kind = OpKind::send;
+  send().handle = handle;
+  send().on_complete = [](Op& op, const Completion& completion) {
+    static_cast<SocketCore&>(static_cast<SocketSend&>(op)).on_sent(completion);
+  };
+  loop_core.ops.adopt(recv());
+  loop_core.ops.adopt(send());
+  net.connection_opened();
+}
+
+Buf SocketCore::take_buffer(const Completion& completion) {
+  return loop_.group->loan(&loop_.group->at(completion.buffer), completion.offset,
+                           completion.length, this);
+}
+
+// A handler's receive goes on by itself on every backend; a task's only where the kernel does that, for elsewhere
+// bytes that nobody asked for had better stay in the kernel.
+bool SocketCore::arm_read(Stream::ReadOp* inline_to) {
+  recv().multishot = has(kHandled) || NetExtension::of(loop_).has_multishot_recv;
+  set(kReadArmed);
+  if (inline_to == nullptr) {
+    loop_.submit(recv());
+    return false;
+  }
+  Completion completion;
+  if (!loop_.submit_inline(recv(), completion)) return false;
+  clear(kReadArmed);
+  if (completion.result > 0) {
+    ++loop_.metrics.receives;
+    loop_.metrics.bytes_received += static_cast<std::uint32_t>(completion.result);
+    inline_to->bytes_ = take_buffer(completion);
+  } else if (completion.result == 0) {
+    set(kEndReceived);
+    set(kEndDelivered);
+  } else {
+    read_failed(completion.result);
+    inline_to->fail_with(Error::of(static_cast<Errc>(-completion.result), Operation::read));
+  }
+  return true;
+}
+
+void SocketCore::disarm_read() {
+  if (is_read_armed()) loop_.cancel(recv());
+}
+
+void SocketCore::on_received(const Completion& completion) {
+  if (completion.is_terminal()) clear(kReadArmed);
+  if (completion.result > 0) [[likely]] {
+    received(take_buffer(completion));
+    if (has(kClosing) && completion.is_terminal()) close_when_idle();
+    return;
+  }
+  if (completion.result == 0) {
+    ended();
+  } else if (completion.result == -static_cast<std::int32_t>(Errc::cancelled)) {
+    if (!is_closing()) continue_reading();  // paused and resumed meanwhile
+  } else if (completion.result == -static_cast<std::int32_t>(Errc::no_buffers)) {
+    ++loop_.metrics.no_buffers;
+    continue_reading();
+  } else {
+    read_failed(completion.result);
+  }
+  if (is_closing() && completion.is_terminal()) close_when_idle();
+}
+
+void SocketCore::send_outbox() {
+  const NetExtension& net = NetExtension::of(loop_);
+  SendOp& op = send();
+  op.kind = OpKind::send;
+  op.chain = &outbox_;
+  do {
+    op.zero_copy = outbox_.bytes() >= net.zero_copy_bytes;
+    set(kSendBusy);
+    Completion completion;
+    if (!loop_.submit_inline(op, completion)) return;
+    clear(kSendBusy);
+    if (completion.result < 0) return send_failed(completion.result);
+    sent(static_cast<std::uint32_t>(completion.result));
+    if (outbox_.empty()) return;
+    shrink_leftovers();
+  } while (true);
+}
+
+void SocketCore::send_fin() {
+  send().kind = OpKind::shutdown;
+  set(kSendBusy);
+  Completion completion;
+  if (!loop_.submit_inline(send(), completion)) return;
+  clear(kSendBusy);
+  fin_sent(completion.result);
+}
+
+void SocketCore::on_sent(const Completion& completion) {
+  clear(kSendBusy);
+  if (send().kind == OpKind::close) return closed();
+  if (is_closing()) return close_when_idle();
+  if (send().kind == OpKind::shutdown) return fin_sent(completion.result);
+  if (completion.result < 0) return send_failed(completion.result);
+  sent(static_cast<std::uint32_t>(completion.result));
+  if (!outbox_.empty()) send_outbox();
+}
+
+void SocketCore::start_close() {
+  if (is_read_armed()) loop_.cancel(recv());
+  if (is_send_busy()) loop_.cancel(send());
+  close_when_idle();
+}
+
+// Both ops have ended: only now may the descriptor go.
+void SocketCore::close_when_idle() {
+  if (is_read_armed() || is_send_busy() || send().kind == OpKind::close) return;
+  if (has(kResetOnClose)) static_cast<void>(set_option(SocketOption::linger_s, 0));
+  send().kind = OpKind::close;
+  send().keeps_alive = true;
+  loop_.submit(send());
+}
+
+void SocketCore::free_record() {
+  ++generation;  // loans that are still out are charged to nobody from here on
+  loop_.ops.abandon(recv());
+  loop_.ops.abandon(send());
+  NetExtension::of(loop_).sockets.destroy(*this);
+}
+
+void SocketCore::on_ref_changed(bool is_ref) {
+  if (is_read_armed() && recv().keeps_alive != is_ref) loop_.add_active(is_ref ? 1 : -1);
+  recv().keeps_alive = is_ref;
+}
+
+Address SocketCore::local_address() const {
+  Result<Address> address = loop_.backend().local_address(recv().handle);
+  return address.ok() ? *address : Address{};
+}
+Address SocketCore::peer_address() const {
+  Result<Address> address = loop_.backend().peer_address(recv().handle);
+  return address.ok() ? *address : Address{};
+}
+Result<void> SocketCore::set_option(SocketOption option, std::int32_t value) {
+  return loop_.backend().set_option(recv().handle, option, value);
+}
+Result<std::int32_t> SocketCore::get_option(SocketOption option) const {
+  return loop_.backend().get_option(recv().handle, option);
+}
+
+// ---- Connecting.
+
+ConnectAwait connect(const Address& peer, const ConnectOptions& options) {
+  Loop* const loop = Loop::current();
+  if (loop == nullptr)
+    check_failed_text(__FILE__, __LINE__, "connect without a loop",
+                      "make a Loop on this thread first");
+  return ConnectAwait(*loop, peer, options);
+}
+
+bool ConnectAwait::suspend() {
+  LoopCore& loop = loop_->core();
+  NetExtension& net = NetExtension::of(loop);
+  const auto fail = [&](const Error& error) {
+    fail_with(error);
+    if (catches()) {
+      stop_waiting();
+      return false;
+    }
+    wake_soon(loop);
+    return true;
+  };
+  if (!net.has_room()) return fail(Error::of(Errc::no_buffers, Operation::connect));
+  SocketSpec spec;
+  spec.family = peer_.family;
+  spec.bind = options_.bind;
+  spec.no_delay = options_.no_delay;
+  spec.keep_alive = options_.keep_alive;
+  spec.send_buffer_bytes = options_.send_buffer_bytes;
+  spec.receive_buffer_bytes = options_.receive_buffer_bytes;
+  Result<Handle> opened = loop.backend().open(spec);
+  if (!opened.ok()) return fail(opened.error());
+  ConnectRecord& record = net.connects.make();
+  record.loop = &loop;
+  record.waiter = this;
+  record.kind = OpKind::connect;
+  record.handle = *opened;
+  record.peer = peer_;
+  record.on_complete = [](Op& op, const Completion& completion) {
+    on_connected(static_cast<ConnectOp&>(op), completion);
+  };
+  loop.ops.adopt(record);
+  record_ = &record;
+  loop.submit(record, options_.timeout.count() == 0 ? Backend::kNever
+                                                    : loop.deadline_after(options_.timeout));
+  return true;
+}
+
+void ConnectAwait::abandon() {
+  if (record_ == nullptr) return;
+  record_->waiter = nullptr;
+  record_->loop->cancel(*record_);
+}
+
+void ConnectAwait::on_connected(ConnectOp& op, const Completion& completion) {
+  auto& record = static_cast<ConnectRecord&>(op);
+  LoopCore& loop = *record.loop;
+  NetExtension& net = NetExtension::of(loop);
+  ConnectAwait* const waiter = record.waiter;
+  const Handle handle = op.handle;
+  loop.ops.abandon(op);
+  net.connects.destroy(record);
+  Stream stream(&net.sockets.make(loop, handle));  // closes itself when nobody takes it
+  if (waiter == nullptr) return;
+  waiter->record_ = nullptr;
+  if (completion.result < 0) {
+    waiter->fail_with(Error::from_native(-completion.result, Operation::connect));
+  } else {
+    ++loop.metrics.connected;
+    waiter->stream_ = std::move(stream);
+  }
+  waiter->wake();
+}
+
+Result<Stream> adopt_stream(Loop& loop, std::intptr_t native) {
+  Result<Handle> handle = loop.backend().attach(native, true);
+  if (!handle.ok()) return handle.error();
+  return Stream(&NetExtension::of(loop.core()).sockets.make(loop.core(), *handle));
+}
+
+}  // namespace weir::inline v0

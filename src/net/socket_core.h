@@ -1,0 +1,48 @@
+// A stream over a socket: two ops in one record. The send op also carries the FIN and the close, one after another.
+#pragma once
+#include "src/net/stream_core.h"
+
+namespace weir::inline v0 {
+
+// The two ops are bases, so that an Op& leads back to its socket.
+struct SocketRecv : RecvOp {};
+struct SocketSend : SendOp {};
+
+class SocketCore final : public StreamCore, private SocketRecv, private SocketSend {
+ public:
+  SocketCore(LoopCore& loop_core, Handle handle);
+
+  Address local_address() const override;
+  Address peer_address() const override;
+  Result<void> set_option(SocketOption option, std::int32_t value) override;
+  Result<std::int32_t> get_option(SocketOption option) const override;
+  Handle handle() const { return recv().handle; }
+
+ protected:
+  bool arm_read(Stream::ReadOp* inline_to) override;
+  void disarm_read() override;
+  void send_outbox() override;
+  void send_fin() override;
+  void start_close() override;
+  void free_record() override;
+  void on_ref_changed(bool is_ref) override;
+
+ private:
+  void on_received(const Completion& completion);
+  void on_sent(const Completion& completion);
+  void close_when_idle();
+  Buf take_buffer(const Completion& completion);
+
+  RecvOp& recv() { return static_cast<SocketRecv&>(*this); }
+  const RecvOp& recv() const { return static_cast<const SocketRecv&>(*this); }
+  SendOp& send() { return static_cast<SocketSend&>(*this); }
+  const SendOp& send() const { return static_cast<const SocketSend&>(*this); }
+};
+
+/// A connect in flight: it outlives the task that asked, if that goes away.
+struct ConnectRecord : ConnectOp {
+  LoopCore* loop = nullptr;
+  ConnectAwait* waiter = nullptr;  // null: nobody wants it any more
+};
+
+}  // namespace weir::inline v0

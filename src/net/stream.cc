@@ -1,0 +1,165 @@
+// Stream: the handle to a StreamCore, and the operations that tasks await on it.
+#include "weir/stream.h"
+
+#include <algorithm>
+
+#include "src/net/net_state.h"
+
+namespace weir::inline v0 {
+
+Stream::ReadOp Stream::read(ReadOptions options) { return ReadOp(core_, options.timeout); }
+Stream::ReadUntilOp Stream::read_exact(std::size_t size_bytes, ReadOptions options) {
+  return ReadUntilOp(core_, options.timeout, size_bytes, {});
+}
+Stream::ReadUntilOp Stream::read_until(std::string_view delimiter, std::size_t size_bytes_max,
+                                       ReadOptions options) {
+  WEIR_CHECK(!delimiter.empty());
+  return ReadUntilOp(core_, options.timeout, size_bytes_max, delimiter);
+}
+bool Stream::ReadOp::suspend() { return core_->begin_read(*this); }
+void Stream::ReadOp::abandon() { core_->abandon_read(*this); }
+
+Stream::WriteOp Stream::write(Buf&& bytes) {
+  WriteOp op(core_);
+  op.take(bytes);
+  return op;
+}
+Stream::WriteOp Stream::write(BufChain&& bytes) {
+  WriteOp op(core_);
+  op.take(bytes);
+  return op;
+}
+Stream::WriteOp Stream::write(std::string_view text) {
+  Buf bytes = core_->loop().copy_of(text);
+  return write(std::move(bytes));
+}
+
+// write() consumes: what cannot be queued is gone, and the owner is told by the error.
+template <typename Bytes>
+void Stream::WriteOp::take(Bytes& bytes) {
+  core_->loop().check_thread();
+  if (!core_->can_write()) {
+    fail_with(core_->write_error());
+    needs_wait_ = true;
+    return;
+  }
+  switch (core_->write(bytes, true)) {
+    case Write::flowing: return;
+    case Write::pressured: needs_wait_ = true; return;
+    case Write::refused: break;
+  }
+  needs_wait_ = true;
+  fail_with(Error::of(Errc::write_refused, Operation::write));
+}
+bool Stream::WriteOp::suspend() { return core_->begin_write_wait(*this); }
+void Stream::WriteOp::abandon() { core_->abandon_write(*this); }
+
+Stream::FinishOp Stream::flush() { return FinishOp(core_, false); }
+Stream::FinishOp Stream::finish() { return FinishOp(core_, true); }
+bool Stream::FinishOp::suspend() { return core_->begin_finish(*this, with_fin_); }
+void Stream::FinishOp::abandon() { core_->abandon_write(*this); }
+
+void Stream::start(StreamHandler& handler) { core_->start(handler); }
+Write Stream::try_write(Buf& bytes) {
+  return core_->can_write() ? core_->write(bytes, false) : Write::refused;
+}
+Write Stream::try_write(BufChain& bytes) {
+  return core_->can_write() ? core_->write(bytes, false) : Write::refused;
+}
+void Stream::end_writing() { core_->end_writing(); }
+void Stream::pause() { core_->pause(); }
+void Stream::resume() { core_->resume(); }
+bool Stream::is_paused() const { return core_->is_paused(); }
+
+void Stream::close() { core_->close({}, false); }
+void Stream::reset() { core_->close({}, true); }
+void Stream::release() noexcept {
+  if (core_ != nullptr) std::exchange(core_, nullptr)->release();
+}
+
+Loop& Stream::loop() const { return *core_->loop().facade; }
+Address Stream::local_address() const { return core_->local_address(); }
+Address Stream::peer_address() const { return core_->peer_address(); }
+Result<void> Stream::set_option(SocketOption option, std::int32_t value) {
+  return core_->set_option(option, value);
+}
+Result<std::int32_t> Stream::get_option(SocketOption option) const {
+  return core_->get_option(option);
+}
+void Stream::set_marks(const WriteMarks& marks) { core_->set_marks(marks); }
+std::size_t Stream::queued_bytes() const { return core_->queued_bytes(); }
+std::size_t Stream::loaned_bytes() const { return core_->loaned_bytes; }
+bool Stream::has_ended() const { return core_->has_ended(); }
+bool Stream::is_open() const { return core_ != nullptr && !core_->is_closing(); }
+void Stream::unref() { core_->set_ref(false); }
+void Stream::ref() { core_->set_ref(true); }
+
+Task<> pipe(Stream& from, Stream& to) {
+  while (Buf bytes = co_await from.read()) co_await to.write(std::move(bytes));
+  co_await to.finish();
+}
+
+// ---- Reading towards a goal: an exact count, or a delimiter.
+
+namespace {
+constexpr std::size_t kNotFound = ~std::size_t{0};
+
+// The longest proper prefix of the delimiter that its first `matched` bytes end with.
+std::size_t shorter_match(std::string_view delimiter, std::size_t matched) {
+  for (std::size_t length = matched - 1; length > 0; --length) {
+    if (delimiter.substr(0, length) == delimiter.substr(matched - length, length)) return length;
+  }
+  return 0;
+}
+
+// Where `delimiter` begins, not before `from`; it may lie across pieces.
+std::size_t find(const BufChain& chain, std::string_view delimiter, std::size_t from) {
+  std::size_t matched = 0;
+  std::size_t at = 0;
+  for (const BufChain::Node* node = chain.front(); node != nullptr; node = node->next) {
+    for (const char byte : node->buf.text()) {
+      if (at++ < from) continue;
+      while (matched > 0 && byte != delimiter[matched]) matched = shorter_match(delimiter, matched);
+      matched += byte == delimiter[matched];
+      if (matched == delimiter.size()) return at - matched;
+    }
+  }
+  return kNotFound;
+}
+}  // namespace
+
+// The first `size_bytes` of the inbox as one piece; copied together only if they lie in several.
+Buf StreamCore::take_from_inbox(std::size_t size_bytes) {
+  if (inbox_->front()->buf.size() >= size_bytes) {
+    BufChain taken = inbox_->split_front(size_bytes);
+    return taken.pop_front();
+  }
+  Buf whole = loop_.allocate(size_bytes);
+  inbox_->copy_to({whole.writable(), size_bytes});
+  inbox_->trim_front(size_bytes);
+  loop_.metrics.bytes_copied += size_bytes;
+  return whole;
+}
+
+bool StreamCore::try_goal(Stream::ReadOp& op) {
+  Stream::ReadOp::Goal& goal = *op.goal_;
+  std::size_t size_bytes = goal.size_bytes;
+  if (!goal.delimiter.empty()) {
+    const std::size_t found = find(*inbox_, goal.delimiter, goal.searched_bytes);
+    if (found == kNotFound || found + goal.delimiter.size() > size_bytes) {
+      const std::size_t come_bytes = inbox_->bytes();
+      goal.searched_bytes = come_bytes - std::min(come_bytes, goal.delimiter.size() - 1);
+      if (found == kNotFound && come_bytes < size_bytes) return false;
+      op.fail_with(Error::of(Errc::message_too_long, Operation::read));
+      return true;
+    }
+    size_bytes = found + goal.delimiter.size();
+  } else if (inbox_->bytes() < size_bytes) {
+    return false;
+  }
+  op.bytes_ = take_from_inbox(size_bytes);
+  if (inbox_->empty()) drop_inbox();
+  return true;
+}
+
+}  // namespace weir::inline v0

@@ -1,0 +1,174 @@
+// The engine of every byte stream: what came and waits to be read, what is queued to be sent, who waits, and the
+// pressure both ways. A transport below it (a socket, an in-memory pair) moves the bytes. One record in the loop's
+// slab; Stream is the handle to it. Waiters and handlers are called from the deliver step or from jobs only.
+#pragma once
+#include "src/loop/loop_core.h"
+#include "weir/stream.h"
+
+namespace weir::inline v0 {
+
+class StreamCore : public LoopClient, public LoanAccount {
+ public:
+  explicit StreamCore(LoopCore& loop_core) : loop_(loop_core) {}
+  StreamCore(const StreamCore&) = delete;
+  StreamCore& operator=(const StreamCore&) = delete;
+
+  LoopCore& loop() const { return loop_; }
+
+  // Reading.
+  bool begin_read(Stream::ReadOp& op);  ///< false: op has its bytes or error already
+  void abandon_read(Stream::ReadOp& op);
+  void start(StreamHandler& handler);
+  void pause();
+  void resume();
+  bool is_paused() const { return has(kPaused); }
+  bool has_ended() const { return has(kEndDelivered); }
+
+  // Writing.
+  Write write(BufChain& bytes, bool waits);
+  Write write(Buf& bytes, bool waits);
+  bool begin_write_wait(Stream::WriteOp& op);
+  bool begin_finish(Stream::FinishOp& op, bool with_fin);
+  void abandon_write(Waiter& waiter);
+  void end_writing();
+  void set_marks(const WriteMarks& marks) { marks_ = marks; }
+  std::size_t queued_bytes() const { return outbox_.bytes(); }
+  bool can_write() const { return (flags_ & kCannotWrite) == 0 && write_error_ == Errc::ok; }
+  Error write_error() const;  ///< why not
+
+  // Ending. The record is freed when it is closed and the Stream has let go.
+  void close(const Error& error, bool with_reset);
+  void release();  ///< the Stream is gone: close, and call its handler no more
+  bool is_closing() const { return has(kClosing); }
+  void set_ref(bool is_ref);
+
+  // What only some transports have.
+  virtual Address local_address() const { return {}; }
+  virtual Address peer_address() const { return {}; }
+  virtual Result<void> set_option(SocketOption option, std::int32_t value);
+  virtual Result<std::int32_t> get_option(SocketOption option) const;
+
+  void after_callback() override;
+  void close_notification() override;
+  void end_if_idle();     ///< waits for bytes and has none: it sees the end of stream
+  void on_loan_return();  ///< enough received memory came home to read on
+
+ protected:
+  ~StreamCore() = default;
+
+  enum Flag : std::uint32_t {
+    kPaused = 1u << 0,       // by the handler's owner
+    kHeldByLoan = 1u << 1,   // too much received memory is held
+    kEndReceived = 1u << 2,  // behind everything in the inbox
+    kEndDelivered = 1u << 3,
+    kHandled = 1u << 4,  // a handler, not tasks
+    kPressured = 1u << 5,
+    kFinWanted = 1u << 6,
+    kFinStarted = 1u << 7,
+    kFinDone = 1u << 8,
+    kClosing = 1u << 9,
+    kCloseStarted = 1u << 10,
+    kClosed = 1u << 11,
+    kReleased = 1u << 12,  // the Stream is gone
+    kFlushQueued = 1u << 13,
+    kWaitsForFin =
+        1u << 14,  // what the waiting writer waits for: FIN, an empty queue, or the low mark
+    kWaitsForFlush = 1u << 15,
+    kDeliveryQueued = 1u << 16,  // a job will hand the inbox to the handler
+    kUnref = 1u << 17,
+    kResetOnClose = 1u << 18,
+    kUncounted = 1u << 19,  // not a connection of the loop's count
+    kReadArmed = 1u << 20,  // the transport will bring bytes
+    kSendBusy = 1u << 21,   // the transport reads the outbox
+  };
+  static constexpr std::uint32_t kCannotWrite = kClosing | kFinWanted;
+  bool has(Flag flag) const { return (flags_ & flag) != 0; }
+  void set(Flag flag) { flags_ |= flag; }
+  void clear(Flag flag) { flags_ &= ~static_cast<std::uint32_t>(flag); }
+
+  // What a transport does. None of these calls user code; results come back through the functions below.
+  /// Asks for bytes. With `inline_to`, bytes that are there at once may go into it (true then).
+  virtual bool arm_read(Stream::ReadOp* inline_to) = 0;
+  virtual void disarm_read() = 0;
+  virtual void send_outbox() = 0;
+  virtual void send_fin() = 0;
+  virtual void start_close() = 0;  ///< everything in flight is cancelled; then closed() is called
+  virtual void free_record() = 0;
+  virtual void on_ref_changed(bool) {}
+
+  // What a transport reports.
+  void received(Buf bytes);
+  void ended();
+  void read_failed(std::int32_t result);
+  void sent(std::size_t count);  ///< the first `count` bytes of the outbox are gone
+  BufChain take_outbox(std::size_t count_max);
+  void send_failed(std::int32_t result);
+  void fin_sent(std::int32_t result);
+  void closed();
+
+  bool is_read_armed() const { return has(kReadArmed); }
+  bool is_send_busy() const { return has(kSendBusy); }
+  bool wants_bytes() const;
+  void continue_reading();
+  /// Before what is left of the outbox waits for the peer: short slices leave the big blocks they pin.
+  void shrink_leftovers();
+  void queue_flush() {
+    if (has(kFlushQueued)) return;
+    set(kFlushQueued);
+    loop_.call_after_callback(*this);
+  }
+
+  LoopCore& loop_;
+  BufChain outbox_;
+  BufChain* inbox_ = nullptr;  // made when bytes wait, which is seldom
+
+ private:
+  bool try_satisfy(Stream::ReadOp& op);
+  bool try_goal(Stream::ReadOp& op);
+  Buf take_from_inbox(std::size_t size_bytes);
+  bool finish_inline(Stream::ReadOp& op);
+  void end_read_wait(Stream::ReadOp& op);
+  void give_to_reader(Buf bytes);
+  void keep(Buf bytes);
+  void hold_if_over_cap();
+  std::uint32_t loan_cap() const;
+  BufChain& inbox();
+  void drop_inbox();
+  void queue_delivery();
+  void deliver_inbox();
+  template <typename Call>
+  void call_handler(Call&& call);
+
+  bool may_queue(std::size_t pinned_bytes, bool waits) const;
+  void queued(std::uint32_t pinned_bytes);
+  void after_sent(std::uint32_t pinned_bytes);
+  void update_pressure();
+  void call_writable();
+  bool is_write_wait_over() const;
+  void wake_writer_if_done();
+  void wake_writer(const Error& error);
+  std::uint32_t high_bytes() const {
+    return marks_.high_bytes != 0 ? marks_.high_bytes : loop_.limits.write_high_bytes;
+  }
+  std::uint32_t low_bytes() const {
+    return marks_.low_bytes != 0 ? marks_.low_bytes : loop_.limits.write_low_bytes;
+  }
+  std::uint32_t cap_bytes() const {
+    return marks_.cap_bytes != 0 ? marks_.cap_bytes : loop_.limits.write_cap_bytes;
+  }
+  void set_queued_pinned(std::uint32_t bytes);
+
+  union Reader {
+    Stream::ReadOp* op;
+    StreamHandler* handler;
+  } reader_{nullptr};  // which: kHandled
+  Waiter* writer_ = nullptr;
+  std::uint32_t queued_pinned_ = 0;
+  std::uint32_t flags_ = 0;
+  Errc read_error_ = Errc::ok;
+  Errc write_error_ = Errc::ok;
+  Error* close_error_ = nullptr;  // for on_close; seldom there
+  WriteMarks marks_;
+};
+
+}  // namespace weir::inline v0

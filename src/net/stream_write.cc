@@ -1,0 +1,276 @@
+// The write half of a stream: the queue, its marks in pinned memory, and what waits for it to shrink.
+#include <algorithm>
+
+#include "src/net/net_state.h"
+#include "src/net/stream_core.h"
+
+namespace weir::inline v0 {
+
+namespace {
+// Neighbouring slices of one block pin it once.
+std::uint32_t pinned_behind(const Block* tail, const Buf& next) {
+  return tail == next.block() ? 0 : static_cast<std::uint32_t>(next.pinned_bytes());
+}
+}  // namespace
+
+Error StreamCore::write_error() const {
+  if (has(kClosing)) return Error::of(Errc::closed, Operation::write);
+  if (write_error_ != Errc::ok) return Error::of(write_error_, Operation::write);
+  if (has(kFinWanted)) return Error::of(Errc::broken_pipe, Operation::write);
+  return {};
+}
+
+// A write that will wait for the pressure to go may put any size on a queue that is not under pressure; one that
+// does not wait stays under the cap.
+bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
+  if (loop_.metrics.write_queue_bytes + pinned_bytes > loop_.limits.write_loop_cap_bytes &&
+      queued_pinned_ != 0) {
+    return false;
+  }
+  if (waits && queued_pinned_ <= high_bytes()) return true;
+  return queued_pinned_ + pinned_bytes <= cap_bytes();
+}
+
+Write StreamCore::write(Buf& bytes, bool waits) {
+  if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
+  const Block* const tail = outbox_.empty() ? nullptr : outbox_.back().block();
+  if (is_send_busy() && tail != bytes.block()) {  // it will stay a while
+    bytes = copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics);
+  }
+  const std::uint32_t pinned = pinned_behind(tail, bytes);
+  if (!may_queue(pinned, waits)) {
+    ++loop_.metrics.writes_refused;
+    set(kPressured);
+    return Write::refused;
+  }
+  outbox_.append(std::move(bytes));
+  queued(pinned);
+  return has(kPressured) ? Write::pressured : Write::flowing;
+}
+
+Write StreamCore::write(BufChain& bytes, bool waits) {
+  if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
+  std::uint32_t pinned = 0;
+  const Block* tail = outbox_.empty() ? nullptr : outbox_.back().block();
+  for (const BufChain::Node* node = bytes.front(); node != nullptr; node = node->next) {
+    pinned += pinned_behind(tail, node->buf);
+    tail = node->buf.block();
+  }
+  if (!may_queue(pinned, waits)) {
+    ++loop_.metrics.writes_refused;
+    set(kPressured);
+    return Write::refused;
+  }
+  outbox_.append(std::move(bytes));
+  queued(pinned);
+  return has(kPressured) ? Write::pressured : Write::flowing;
+}
+
+void StreamCore::queued(std::uint32_t pinned_bytes) {
+  set_queued_pinned(queued_pinned_ + pinned_bytes);
+  if (queued_pinned_ > high_bytes() && !is_send_busy())
+    send_outbox();  // perhaps the kernel takes it now
+  if (queued_pinned_ > high_bytes() && !has(kPressured)) {
+    set(kPressured);
+    ++loop_.metrics.writes_pressured;
+  }
+  if (!outbox_.empty() && !is_send_busy()) queue_flush();
+}
+
+void StreamCore::set_queued_pinned(std::uint32_t bytes) {
+  loop_.metrics.write_queue_bytes += bytes;
+  loop_.metrics.write_queue_bytes -= queued_pinned_;
+  queued_pinned_ = bytes;
+}
+
+// Gathered writes leave here, after the callback that queued them and its jobs.
+void StreamCore::after_callback() {
+  clear(kFlushQueued);
+  if (has(kClosing) || write_error_ != Errc::ok) return;
+  if (!outbox_.empty()) {
+    if (!is_send_busy()) send_outbox();
+  } else if (has(kFinWanted) && !has(kFinStarted) && !is_send_busy()) {
+    set(kFinStarted);
+    send_fin();
+  }
+}
+
+// Takes off what left, block by block, so that the pinned count follows.
+void StreamCore::sent(std::size_t count) {
+  ++loop_.metrics.sends;
+  loop_.metrics.bytes_sent += count;
+  std::uint32_t pinned = queued_pinned_;
+  while (count > 0) {
+    const BufChain::Node* const front = outbox_.front();
+    const std::size_t size = front->buf.size();
+    if (count < size) {
+      outbox_.trim_front(count);
+      break;
+    }
+    count -= size;
+    const BufChain::Node* const behind = front->next;
+    if (behind == nullptr || behind->buf.block() != front->buf.block()) {
+      pinned -= static_cast<std::uint32_t>(front->buf.pinned_bytes());
+    }
+    outbox_.pop_front().reset();
+  }
+  after_sent(pinned);
+}
+
+// The same for a transport that moves the blocks themselves.
+BufChain StreamCore::take_outbox(std::size_t count_max) {
+  BufChain taken = outbox_.split_front(std::min(count_max, outbox_.bytes()));
+  ++loop_.metrics.sends;
+  loop_.metrics.bytes_sent += taken.bytes();
+  std::uint32_t pinned = 0;
+  const Block* tail = nullptr;
+  for (const BufChain::Node* node = outbox_.front(); node != nullptr; node = node->next) {
+    pinned += pinned_behind(tail, node->buf);
+    tail = node->buf.block();
+  }
+  after_sent(pinned);
+  return taken;
+}
+
+void StreamCore::after_sent(std::uint32_t pinned_bytes) {
+  set_queued_pinned(pinned_bytes);
+  update_pressure();
+  if (outbox_.empty() && has(kFinWanted)) queue_flush();
+  if (writer_ != nullptr) wake_writer_if_done();
+}
+
+void StreamCore::send_failed(std::int32_t result) {
+  if (has(kClosing)) return;
+  write_error_ = static_cast<Errc>(-result);
+  outbox_.clear();
+  set_queued_pinned(0);
+  if (has(kHandled)) return close(Error::of(write_error_, Operation::write), false);
+  wake_writer(Error::of(write_error_, Operation::write));
+}
+
+void StreamCore::fin_sent(std::int32_t result) {
+  if (has(kClosing)) return;
+  set(kFinDone);
+  if (result < 0) {
+    write_error_ = static_cast<Errc>(-result);
+    if (has(kHandled)) return close(Error::of(write_error_, Operation::shutdown), false);
+    return wake_writer(Error::of(write_error_, Operation::shutdown));
+  }
+  if (writer_ != nullptr) wake_writer_if_done();
+}
+
+void StreamCore::update_pressure() {
+  if (!has(kPressured) || queued_pinned_ > low_bytes()) return;
+  clear(kPressured);
+  if (!has(kHandled) || has(kClosing)) return;
+  loop_.microtask(Job([this, seen = generation] {
+    if (seen != generation || has(kClosing) || has(kPressured)) return;
+    call_writable();
+  }));
+}
+
+bool StreamCore::is_write_wait_over() const {
+  if (has(kWaitsForFin)) return has(kFinDone);
+  if (has(kWaitsForFlush)) return outbox_.empty();
+  return !has(kPressured);
+}
+
+void StreamCore::wake_writer_if_done() {
+  if (is_write_wait_over()) wake_writer({});
+}
+
+void StreamCore::wake_writer(const Error& error) {
+  if (writer_ == nullptr) return;
+  Waiter* const waiter = std::exchange(writer_, nullptr);
+  clear(kWaitsForFin);
+  clear(kWaitsForFlush);
+  if (!error.ok()) waiter->fail_with(error);
+  waiter->wake_soon(loop_);
+}
+
+// The bytes were taken or refused by write(); an error is told here.
+bool StreamCore::begin_write_wait(Stream::WriteOp& op) {
+  if (!op.has_failed()) {
+    if (!has(kPressured)) {
+      op.stop_waiting();
+      return false;
+    }
+    WEIR_CHECK(writer_ == nullptr);  // One write, flush or finish at a time.
+    writer_ = &op;
+    return true;
+  }
+  if (op.catches()) {
+    op.stop_waiting();
+    return false;
+  }
+  op.wake_soon(loop_);
+  return true;
+}
+
+bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
+  loop_.check_thread();
+  WEIR_CHECK(writer_ == nullptr);  // One write, flush or finish at a time.
+  if (has(kClosing)) {
+    op.fail_with(Error::of(Errc::closed, Operation::write));
+  } else if (write_error_ != Errc::ok) {
+    op.fail_with(Error::of(write_error_, Operation::write));
+  } else {
+    if (with_fin) set(kFinWanted);
+    after_callback();  // the transport may take all of it at once
+    if (write_error_ != Errc::ok) op.fail_with(Error::of(write_error_, Operation::write));
+  }
+  if (op.has_failed()) {
+    if (op.catches()) {
+      op.stop_waiting();
+      return false;
+    }
+    op.wake_soon(loop_);
+    return true;
+  }
+  set(with_fin ? kWaitsForFin : kWaitsForFlush);
+  if (with_fin && outbox_.empty() && !has(kFinStarted)) after_callback();
+  if (is_write_wait_over()) {
+    clear(kWaitsForFin);
+    clear(kWaitsForFlush);
+    op.stop_waiting();
+    return false;
+  }
+  writer_ = &op;
+  return true;
+}
+
+void StreamCore::abandon_write(Waiter& waiter) {
+  if (writer_ != &waiter) return;
+  writer_ = nullptr;
+  clear(kWaitsForFin);
+  clear(kWaitsForFlush);
+}
+
+void StreamCore::end_writing() {
+  if (has(kFinWanted) || has(kClosing)) return;
+  set(kFinWanted);
+  queue_flush();
+}
+
+// What could not be sent now will stay a while: short slices leave their big blocks.
+void StreamCore::shrink_leftovers() {
+  const std::uint32_t limit = loop_.limits.copy_break_bytes;
+  const BufChain::Node* node = outbox_.front();
+  bool is_worth_it = false;
+  for (; node != nullptr && !is_worth_it; node = node->next) {
+    is_worth_it = node->buf.size() < limit && node->buf.pinned_bytes() > limit;
+  }
+  if (!is_worth_it) return;
+  BufChain kept = std::move(outbox_);
+  std::uint32_t pinned = 0;
+  const Block* tail = nullptr;
+  while (!kept.empty()) {
+    Buf piece = copy_break(kept.pop_front(), *loop_.small_pool, loop_.metrics);
+    pinned += pinned_behind(tail, piece);
+    tail = piece.block();
+    outbox_.append(std::move(piece));
+  }
+  set_queued_pinned(pinned);
+}
+
+}  // namespace weir::inline v0
