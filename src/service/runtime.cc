@@ -1,0 +1,238 @@
+// Loops on threads. Each loop is made, fed and destroyed on its own thread; the caller's thread hands over jobs and
+// waits for their answers only while it sets up. Stopping: listeners close, idle sessions see their end, and a timer
+// bounds how long the others may take.
+#include "weir/runtime.h"
+
+#include <atomic>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "src/loop/loop_core.h"
+#include "src/net/net_state.h"
+#include "src/os/thread.h"
+#include "weir/signal.h"
+
+namespace weir::inline v0 {
+
+namespace {
+
+/// One loop of the runtime, and what it serves. Used on its own thread only, but for post().
+struct Worker {
+  std::uint32_t index = 0;
+  std::unique_ptr<Loop> loop;
+  std::unique_ptr<Scope> acceptors;  // accept tasks and the watch of signals: ended first
+  std::vector<std::unique_ptr<Scope>> sessions;      // one a service
+  std::vector<std::unique_ptr<Listener>> listeners;  // of services that accept by themselves
+  std::unique_ptr<Timer> drain_timer;
+  Metrics metrics;  // once the loop has ended
+  bool is_stopping = false;
+};
+
+Task<> accept_sessions(Listener listener, Scope& sessions, const Session& session) {
+  for (;;) {
+    co_await sessions.has_room();
+    Stream peer = co_await listener.accept();
+    sessions.spawn(session(std::move(peer)), "session");
+  }
+}
+
+using UseListener = std::function<void(Worker& worker, Listener listener)>;
+
+Result<Address> listen_on(Worker& worker, const Address& address, const ListenOptions& options,
+                          const UseListener& use) {
+  Result<Listener> listener = Listener::listen(*worker.loop, address, options);
+  if (!listener.ok()) return listener.error();
+  const Address bound = listener->local_address();
+  use(worker, std::move(*listener));
+  return bound;
+}
+
+}  // namespace
+
+struct Runtime::State {
+  RuntimeOptions options;
+  std::vector<Worker> workers;
+  std::vector<std::thread> threads;  // of loops 1 …
+  std::vector<std::unique_ptr<Session>> session_functions;
+  std::atomic<bool> is_stopping{false};
+  std::mutex loops_mutex;  // a loop that ends against a stop that posts to it
+  std::string backend;     // of loop 0
+  std::string backend_reason;
+  bool is_started = false;
+  bool has_run = false;
+
+  Result<void> make_loop(Worker& worker);
+  void run_loop(Worker& worker);
+  void begin_stop(Worker& worker);
+  static void end_drain(Worker& worker);
+  Task<> watch_signals(Loop& loop);
+  void stop_all();
+  void post_to(Worker& worker, Job job);
+  Result<Address> listen(const Address& address, ListenOptions options, const UseListener& use);
+};
+
+Runtime::Runtime(const RuntimeOptions& options) : state_(std::make_unique<State>()) {
+  state_->options = options;
+  if (state_->options.loop_count == 0) state_->options.loop_count = os::cpu_count();
+}
+
+Runtime::~Runtime() {
+  if (!state_->is_started || state_->has_run) return;
+  stop();
+  run();
+}
+
+Result<void> Runtime::State::make_loop(Worker& worker) {
+  os::set_thread_name(options.loop.name);
+  if (options.pins_cpus) os::set_cpu_affinity(worker.index % os::cpu_count());
+  Result<std::unique_ptr<Loop>> made = Loop::make(options.loop);
+  if (!made.ok()) return made.error();
+  worker.loop = std::move(*made);
+  ScopeOptions quiet;
+  quiet.on_error = [](const Failure&, void*) {};  // accepting ends with the listener
+  worker.acceptors =
+      std::make_unique<Scope>(worker.loop->core(), nullptr, quiet, SourceLocation::current());
+  worker.loop->core().add_active(1);  // until it is stopped
+  return {};
+}
+
+Result<void> Runtime::start() {
+  State& state = *state_;
+  if (state.is_started) return {};
+  state.workers = std::vector<Worker>(state.options.loop_count);
+  if (Result<void> made = state.make_loop(state.workers[0]); !made.ok()) return made;
+  state.is_started = true;
+  state.backend = state.workers[0].loop->caps().name;
+  state.backend_reason = state.workers[0].loop->backend_reason();
+  Result<void> outcome;
+  for (std::uint32_t i = 1; i < state.options.loop_count && outcome.ok(); ++i) {
+    Worker& worker = state.workers[i];
+    worker.index = i;
+    std::promise<Result<void>> answer;
+    std::future<Result<void>> answered = answer.get_future();
+    state.threads.emplace_back([&state, &worker, answer = std::move(answer)]() mutable {
+      Result<void> made = state.make_loop(worker);
+      const bool is_made = made.ok();
+      answer.set_value(std::move(made));
+      if (is_made) state.run_loop(worker);
+    });
+    outcome = answered.get();
+  }
+  return outcome;
+}
+
+// The first loop binds, the others join it on the port that it got.
+Result<Address> Runtime::State::listen(const Address& address, ListenOptions listen_options,
+                                       const UseListener& use) {
+  listen_options.reuse_port |= workers.size() > 1;
+  Result<Address> bound = listen_on(workers[0], address, listen_options, use);
+  for (std::size_t i = 1; i < workers.size() && bound.ok(); ++i) {
+    std::promise<Result<Address>> answer;
+    std::future<Result<Address>> answered = answer.get_future();
+    const Posted posted = workers[i].loop->post(
+        [&, i] { answer.set_value(listen_on(workers[i], *bound, listen_options, use)); });
+    WEIR_CHECK(posted == Posted::queued);
+    if (Result<Address> joined = answered.get(); !joined.ok()) bound = joined;
+  }
+  return bound;
+}
+
+Result<Address> Runtime::serve(const Address& address, Session session,
+                               const ListenOptions& options, const ScopeOptions& scope) {
+  if (Result<void> started = start(); !started.ok()) return started.error();
+  state_->session_functions.push_back(std::make_unique<Session>(std::move(session)));
+  const Session& function = *state_->session_functions.back();
+  return state_->listen(address, options, [&](Worker& worker, Listener listener) {
+    worker.sessions.push_back(std::make_unique<Scope>(worker.loop->core(), &worker.loop->scope(),
+                                                      scope, SourceLocation::current()));
+    worker.acceptors->spawn(accept_sessions(std::move(listener), *worker.sessions.back(), function),
+                            "accept");
+  });
+}
+
+Result<Address> Runtime::serve_with(const Address& address, Setup setup,
+                                    const ListenOptions& options) {
+  if (Result<void> started = start(); !started.ok()) return started.error();
+  return state_->listen(address, options, [&](Worker& worker, Listener listener) {
+    worker.listeners.push_back(std::make_unique<Listener>(std::move(listener)));
+    setup(*worker.loop, *worker.listeners.back());
+  });
+}
+
+Task<> Runtime::State::watch_signals(Loop& loop) {
+  Signals signals(loop, {Signal::terminate, Signal::interrupt});
+  signals.unref();
+  co_await signals.next();
+  stop_all();
+  co_await signals.next();
+  for (Worker& worker : workers) post_to(worker, [&worker] { end_drain(worker); });
+}
+
+void Runtime::State::post_to(Worker& worker, Job job) {
+  const std::lock_guard lock(loops_mutex);
+  if (worker.loop == nullptr) return;  // it has ended
+  const Posted posted = worker.loop->post(std::move(job));
+  WEIR_CHECK(posted != Posted::full);  // A stop must not be lost; Limits::posts_max jobs wait.
+}
+
+void Runtime::State::run_loop(Worker& worker) {
+  worker.loop->run();
+  worker.drain_timer.reset();
+  worker.sessions.clear();
+  worker.acceptors.reset();
+  worker.listeners.clear();
+  worker.metrics = worker.loop->metrics();
+  const std::lock_guard lock(loops_mutex);
+  worker.loop.reset();
+}
+
+// On the worker's own thread.
+void Runtime::State::begin_stop(Worker& worker) {
+  if (worker.is_stopping) return;
+  worker.is_stopping = true;
+  LoopCore& core = worker.loop->core();
+  worker.acceptors->cancel();
+  worker.listeners.clear();
+  NetExtension::of(core).end_idle_reads();
+  worker.drain_timer = std::make_unique<Timer>(*worker.loop);
+  worker.drain_timer->unref();
+  worker.drain_timer->arm(options.drain, [&worker] { end_drain(worker); });
+  core.add_active(-1);
+}
+
+void Runtime::State::end_drain(Worker& worker) {
+  for (const auto& scope : worker.sessions) scope->cancel();
+  NetExtension::of(worker.loop->core()).on_shutdown();
+}
+
+void Runtime::State::stop_all() {
+  if (is_stopping.exchange(true)) return;
+  for (Worker& worker : workers) post_to(worker, [this, &worker] { begin_stop(worker); });
+}
+
+void Runtime::run() {
+  State& state = *state_;
+  WEIR_CHECK(state.is_started);
+  WEIR_CHECK(!state.has_run);
+  state.has_run = true;
+  Worker& first = state.workers[0];
+  if (state.options.stops_on_signals)
+    first.loop->spawn(state.watch_signals(*first.loop), "signals");
+  state.run_loop(first);
+  for (std::thread& thread : state.threads) thread.join();
+}
+
+void Runtime::stop() { state_->stop_all(); }
+bool Runtime::is_stopping() const { return state_->is_stopping; }
+std::uint32_t Runtime::loop_count() const { return state_->options.loop_count; }
+std::string Runtime::backend() const { return state_->backend; }
+std::string Runtime::backend_reason() const { return state_->backend_reason; }
+
+Metrics Runtime::metrics() const {
+  Metrics sum;
+  for (const Worker& worker : state_->workers) sum += worker.metrics;
+  return sum;
+}
+
+}  // namespace weir::inline v0
