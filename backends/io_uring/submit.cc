@@ -11,6 +11,7 @@ namespace weir::inline v0::uring {
 Submitted IoUring::submit(Op& op) {
   if (op.kind == OpKind::nop) return start(op);
   Socket& target = socket(op.handle);
+  WEIR_CHECK_GE(target.fd, 0);  // a handle that was closed
   switch (op.kind) {
     case OpKind::shutdown: return submit_shutdown(static_cast<ShutdownOp&>(op), target);
     case OpKind::close: return submit_close(static_cast<CloseOp&>(op), target);
