@@ -1,0 +1,233 @@
+// A rig holds what a loop would hold (ops, metrics, limits, pools, a backend, a sink) and drives the seam step by step:
+// submit, poll, look. It checks at every step what holds for every backend at all times (tests/rig/rig.cc says
+// which), so a row only states what it is about. It never aborts and never waits past its patience: a broken backend
+// ends in a verdict, which the tests of broken backends need.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/rig/peer.h"
+#include "weir/backend.h"
+
+namespace weir::test {
+
+class Rig;
+
+/// The completions of one op, kept in order; the part that does not depend on its kind.
+class Track {
+ public:
+  explicit Track(Op& op) : op_(op) {}
+  virtual ~Track() = default;
+  Track(const Track&) = delete;
+  Track& operator=(const Track&) = delete;
+
+  Op& op() const { return op_; }
+  bool is_pending() const { return op_.state != OpState::idle; }
+  /// Since the last submit: everything, the terminals among it, zero-copy notifications.
+  const std::vector<Completion>& completions() const { return completions_; }
+  std::size_t terminal_count() const { return terminal_count_; }
+  std::size_t notification_count() const { return notification_count_; }
+  bool is_done() const { return terminal_count_ > 0; }
+  /// The terminal's result; a value that no system gives while there is none.
+  std::int32_t result() const { return is_done() ? terminal_.result : INT32_MIN; }
+  const Completion& terminal() const { return terminal_; }
+  bool was_done_at_submit() const { return done_at_submit_; }
+
+  /// Since the op was made: received bytes in order, accepted handles, bytes reported as sent.
+  std::string bytes;
+  std::vector<Handle> accepted;
+  std::size_t sent_bytes = 0;
+
+  /// Received blocks are kept in `held` until the row drops them; else they go home at once.
+  bool holds_blocks = false;
+  std::vector<Buf> held;
+  /// A receive with memory of its own, and what a send sends.
+  std::vector<std::byte> memory;
+  BufChain outgoing;
+  /// Runs in the deliver step after the completion was taken.
+  std::function<void(const Completion&)> on_completion;
+
+ private:
+  friend class Rig;
+  Op& op_;
+  std::vector<Completion> completions_;
+  std::size_t terminal_count_ = 0;
+  std::size_t notification_count_ = 0;
+  Completion terminal_;
+  bool done_at_submit_ = false;
+};
+
+/// An op of kind T with its track. Owned by the rig.
+template <typename T>
+struct Tracked : T, Track {
+  Tracked(OpKind the_kind, Handle the_handle) : Track(static_cast<Op&>(*this)) {
+    this->kind = the_kind;
+    this->handle = the_handle;
+  }
+};
+
+struct RigOptions {
+  std::uint32_t block_bytes = 4096;  ///< of the receive group
+  std::uint32_t blocks = 64;
+  std::uint32_t room = 256;  ///< what the sink wants at each poll
+  std::chrono::milliseconds patience{5000};
+};
+
+/// Where results go. Its queues are looked at after each call that must not fill them.
+class RecordingSink final : public Sink {
+ public:
+  using Sink::Sink;
+  void set_room(std::uint32_t room) { room_ = room; }
+  std::uint32_t size() const { return control_.size() + data_.size(); }
+  std::uint64_t stale_count() const { return stale_; }
+  bool take(Completion& completion);
+};
+
+class Rig {
+ public:
+  static constexpr GroupId kGroup = 7;
+
+  explicit Rig(std::string_view backend, const RigOptions& options = {});
+  ~Rig();
+  Rig(const Rig&) = delete;
+  Rig& operator=(const Rig&) = delete;
+
+  bool is_available() const { return backend_ != nullptr && skip_.empty(); }
+  const std::string& reason() const { return skip_; }
+  /// The row cannot be run here; the reason is shown.
+  void skip(std::string reason) { skip_ = std::move(reason); }
+
+  Backend& backend() { return *backend_; }
+  OpTable& ops() { return ops_; }
+  Pool& group() { return group_; }
+  Pool& app_pool() { return app_pool_; }
+  Metrics& metrics() { return metrics_; }
+  const Limits& limits() const { return limits_; }
+  RecordingSink& sink() { return sink_; }
+  RigOptions& options() { return options_; }
+
+  // Sockets. What they cannot open is a failure of the row.
+  Handle attach(Descriptor fd);  ///< the rig's: closed at the end
+  Handle attach_foreign(int fd);
+  Handle open(const SocketSpec& spec);
+  Handle listen(Family family = Family::ipv4, std::int32_t backlog = 64);
+  Address local_address(Handle handle);
+  /// A connected stream; `peer` becomes its far end.
+  Handle connected(Peer& peer, Family family = Family::ipv4);
+  void own(Handle handle) { open_.push_back(handle); }
+  void forget(Handle handle);
+
+  // Ops: made, filled in, not submitted.
+  template <typename T>
+  Tracked<T>& make(OpKind kind, Handle handle);
+  Tracked<RecvOp>& recv(Handle handle, std::uint32_t bytes);  ///< one-shot, into memory of its own
+  Tracked<RecvOp>& recv_group(Handle handle, bool multishot);
+  Tracked<SendOp>& send(Handle handle, std::size_t bytes,
+                        std::size_t offset = 0);  ///< of the pattern
+  Tracked<AcceptOp>& accept(Handle handle, bool multishot = true);
+  Tracked<PollOp>& poll_op(Handle handle, std::uint32_t events, bool multishot = false);
+  Tracked<CloseOp>& close(Handle handle, bool reset = false);
+  /// `bytes` of the pattern from `offset`, in pieces of at most `piece_bytes`.
+  BufChain chain(std::size_t offset, std::size_t bytes, std::size_t piece_bytes = ~std::size_t{0});
+
+  void submit(Track& track);
+  void cancel(const Track& track) { cancel(track.op().id); }
+  void cancel(OpId id);
+  /// A send that goes on until the whole of its chain was taken; false when it failed first.
+  bool send_all(Tracked<SendOp>& send, Peer& reader);
+
+  /// One poll that waits at most `wait`, then delivery of everything.
+  void step(std::chrono::nanoseconds wait = std::chrono::nanoseconds(0));
+  /// Steps until `is_true`, or records that it did not happen within the patience.
+  bool run_until(std::string_view what, const std::function<bool()>& is_true);
+  /// A few polls in which nothing more may come of ops that ended; what still comes is a failure by itself.
+  void settle();
+  /// Blocks that the row held go home. The backend hears of it by itself.
+  void drop_blocks(Track& track) { track.held.clear(); }
+  std::size_t pending_count() const;
+  std::uint64_t poll_count() const { return poll_count_; }
+
+  /// Cancels, pumps, closes, destroys the backend; then nothing may be out. Once, at the end of a row.
+  void finish();
+
+  // The verdict: empty, or what went wrong first.
+  void fail(std::string text);
+  bool has_failed() const { return failure_count_ > 0; }
+  std::string verdict() const;
+  bool demand(bool holds, std::string_view what, const char* file, int line);
+  template <typename A, typename B>
+  bool demand_eq(const A& left, const B& right, std::string_view what, const char* file, int line);
+
+ private:
+  void deliver();
+  void deliver(Track& track, const Completion& completion, bool at_submit);
+  void check_completion(const Track& track, const Completion& completion);
+  void receive(Track& track, const Completion& completion);
+  template <typename Call>
+  auto without_push(std::string_view where, Call&& call);
+  Track* track_of(OpId id) const;
+  void adopt(std::unique_ptr<Track> track);
+  bool pump(std::string_view what, const std::function<bool()>& is_true);
+  void end_ops();
+  void close_all();
+  void check_memory_is_back();
+
+  RigOptions options_;
+  Limits limits_;
+  Metrics metrics_;
+  OpTable ops_;
+  Ledger ledger_{LedgerLevel::all};
+  Pool group_;
+  Pool app_pool_;
+  RecordingSink sink_;
+  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Track>> tracks_;
+  std::vector<Track*> by_slot_;
+  std::vector<Handle> open_;
+  std::string skip_;
+  std::string failures_;
+  std::size_t failure_count_ = 0;
+  std::uint64_t poll_count_ = 0;
+  std::uint64_t stale_count_ = 0;
+  bool is_finished_ = false;
+};
+
+template <typename T>
+Tracked<T>& Rig::make(OpKind kind, Handle handle) {
+  auto made = std::make_unique<Tracked<T>>(kind, handle);
+  Tracked<T>& tracked = *made;
+  adopt(std::move(made));
+  return tracked;
+}
+
+template <typename A, typename B>
+bool Rig::demand_eq(const A& left, const B& right, std::string_view what, const char* file,
+                    int line) {
+  if (left == right) return true;
+  std::ostringstream text;
+  text << what << ": " << left << " against " << right;
+  return demand(false, text.str(), file, line);
+}
+
+/// What a row asks for. The first that does not hold ends the row with its text.
+#define DEMAND(rig, condition)                                                               \
+  do {                                                                                       \
+    if (!(rig).demand(static_cast<bool>(condition), #condition, __FILE__, __LINE__)) return; \
+  } while (false)
+#define DEMAND_EQ(rig, left, right)                                                         \
+  do {                                                                                      \
+    if (!(rig).demand_eq((left), (right), #left " == " #right, __FILE__, __LINE__)) return; \
+  } while (false)
+/// Steps until it holds; ends the row when it does not come to hold.
+#define AWAIT(rig, condition)                                                               \
+  do {                                                                                      \
+    if (!(rig).run_until(#condition, [&] { return static_cast<bool>(condition); })) return; \
+  } while (false)
+
+}  // namespace weir::test
