@@ -1,0 +1,77 @@
+// A backend that cannot start says why, and leaves nothing behind: no descriptor, no registration. Whoever asked for
+// "auto" gets another one.
+#include <dirent.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <string>
+
+#include "src/os/fault.h"
+#include "tests/rig/rig.h"
+
+namespace weir::test {
+namespace {
+
+std::size_t open_descriptor_count() {
+  std::size_t count = 0;
+  DIR* folder = ::opendir("/proc/self/fd");
+  while (::readdir(folder) != nullptr) ++count;
+  ::closedir(folder);
+  return count;
+}
+
+thread_local std::int64_t refusal = 0;
+
+os::Fault refuse_rings(os::Call call, os::Native) {
+  return call == os::Call::ring_setup ? os::Fault{.error = refusal} : os::Fault{};
+}
+
+class RefusedRing : public ::testing::TestWithParam<int> {
+ protected:
+  RefusedRing() {
+    refusal = -GetParam();
+    os::set_fault_hook(refuse_rings);
+  }
+  ~RefusedRing() override { os::set_fault_hook(nullptr); }
+
+  Metrics metrics_;
+  OpTable ops_;
+  Limits limits_;
+};
+
+TEST_P(RefusedRing, IsAnErrorWithItsReason) {
+  const std::size_t before = open_descriptor_count();
+  const Result<ChosenBackend> made = make_backend("io_uring", {ops_, metrics_, limits_});
+  ASSERT_FALSE(made.ok());
+  if (made.error().native == 0) GTEST_SKIP() << made.error().to_string();  // not in this build
+  EXPECT_EQ(made.error(), Errc::unavailable) << made.error().to_string();
+  EXPECT_EQ(made.error().native, GetParam()) << made.error().to_string();
+  EXPECT_NE(made.error().expected, nullptr);
+  EXPECT_EQ(open_descriptor_count(), before);
+}
+
+TEST_P(RefusedRing, LeavesAutoAnotherBackend) {
+  const Result<ChosenBackend> made = make_backend("auto", {ops_, metrics_, limits_});
+  ASSERT_TRUE(made.ok()) << made.error().to_string();
+}
+
+INSTANTIATE_TEST_SUITE_P(Start, RefusedRing, ::testing::Values(EPERM, ENOSYS, ENOMEM));
+
+// Made and destroyed again and again, with sockets open that nobody closed.
+TEST(Start, LeavesNoDescriptorBehind) {
+  for (const std::string_view name : {"epoll", "io_uring", "io_uring:6.1", "io_uring:5.10"}) {
+    const std::size_t before = open_descriptor_count();
+    for (int i = 0; i < 5; ++i) {
+      Metrics metrics;
+      OpTable ops;
+      Limits limits;
+      Result<ChosenBackend> made = make_backend(name, {ops, metrics, limits});
+      if (!made.ok()) break;  // that it is refused here is shown by the conformance tests
+      for (int s = 0; s < 10; ++s) EXPECT_TRUE(made.value().backend->open({}).ok());
+    }
+    EXPECT_EQ(open_descriptor_count(), before) << name;
+  }
+}
+
+}  // namespace
+}  // namespace weir::test
