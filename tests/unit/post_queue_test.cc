@@ -8,7 +8,7 @@
 #include <chrono>
 #include <memory>
 #include <ostream>
-#include <semaphore>
+#include <random>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -159,62 +159,92 @@ const Row kRows[] = {
 INSTANTIATE_TEST_SUITE_P(Sizes, PostQueueStress, ::testing::ValuesIn(kRows),
                          [](const auto& instance) { return instance.param.name; });
 
-// A loop that sleeps on a semaphore whenever there is nothing to do, as LoopCore sleeps in its backend.
-class SleepingLoop {
- public:
-  bool post(Job&& job) {
-    if (!posts_.push(std::move(job))) return false;
-    wake_.notify([this] { wakes_.release(); });
-    return true;
-  }
-  /// Runs until `is_done()`. Returns false when it slept too long to be only unlucky.
-  template <typename IsDone>
-  bool run(IsDone is_done) {
-    while (!is_done()) {
-      if (drain(posts_) != 0) continue;
-      if (!wake_.try_sleep([this] { return !posts_.empty(); })) continue;
-      ++sleep_count_;
-      if (!wakes_.try_acquire_for(std::chrono::seconds(30))) return false;
-      wake_.awake();
-    }
-    return true;
-  }
-  std::uint64_t sleep_count() const { return sleep_count_; }
-
- private:
-  PostQueue posts_{16};
-  WakeState wake_;
-  std::counting_semaphore<> wakes_{0};
-  std::uint64_t sleep_count_ = 0;
-};
-
-TEST(WakeStateStress, NoWakeIsLost) {
-  constexpr std::size_t kProducers = 2;
-  constexpr std::uint32_t kPerProducer = 20'000;
-  SleepingLoop loop;
-  std::uint64_t ran_count = 0;
-  std::vector<std::thread> producers;
-  std::vector<std::unique_ptr<std::binary_semaphore>> answers;
-  for (std::size_t i = 0; i < kProducers; ++i) {
-    answers.push_back(std::make_unique<std::binary_semaphore>(0));
-    // Each waits for its answer, so that the loop falls asleep again and again.
-    producers.emplace_back([&loop, &ran_count, answer = answers.back().get()] {
-      for (std::uint32_t number = 0; number < kPerProducer; ++number) {
-        const bool wants_answer = number % 4 != 0;
-        Job job = [&ran_count, answer, wants_answer] {
-          ++ran_count;
-          if (wants_answer) answer->release();
-        };
-        while (!loop.post(std::move(job))) std::this_thread::yield();
-        if (wants_answer) answer->acquire();
-      }
-    });
-  }
-  EXPECT_TRUE(loop.run([&] { return ran_count == kProducers * kPerProducer; }))
-      << "asleep with " << ran_count << " jobs run";
-  for (std::thread& producer : producers) producer.join();
-  EXPECT_GT(loop.sleep_count(), 0u);
+// Lets a little time pass, and now and then the other thread run.
+void dawdle(std::uint64_t spins) {
+  for (; spins != 0; --spins)
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // keeps the loop
 }
+template <typename IsDone>
+void spin_until(IsDone is_done) {
+  for (std::uint32_t spins = 1; !is_done(); ++spins) {
+    if (spins % 256 == 0) std::this_thread::yield();
+  }
+}
+
+// One producer waits for each answer, so nobody else's wake can hide a lost one. The loop's way to sleep takes a random
+// time, which sweeps it over the moment of the next post.
+TEST(WakeStateStress, NoWakeIsLost) {
+  constexpr std::uint32_t kRounds = 20'000;
+  PostQueue posts(16);
+  WakeState wake;
+  std::atomic<std::uint32_t> wake_count{0};
+  std::atomic<std::uint32_t> answered{0};
+  std::atomic<bool> is_lost{false};
+  std::thread producer([&] {
+    for (std::uint32_t round = 1; round <= kRounds && !is_lost; ++round) {
+      EXPECT_TRUE(posts.push([&answered, round] { answered.store(round); }));
+      wake.notify([&] { wake_count.fetch_add(1); });
+      spin_until([&] { return answered.load() == round || is_lost; });
+    }
+  });
+  std::minstd_rand random(1);
+  std::uint32_t sleep_count = 0;
+  std::uint32_t wakes_seen = 0;
+  while (answered.load() != kRounds && !is_lost) {
+    if (drain(posts) != 0) continue;
+    dawdle(random() % 300);
+    if (!wake.try_sleep([&] { return !posts.empty(); })) continue;
+    ++sleep_count;
+    const auto started = std::chrono::steady_clock::now();
+    spin_until([&] {
+      is_lost = std::chrono::steady_clock::now() - started > std::chrono::seconds(20);
+      return wake_count.load() != wakes_seen || is_lost;
+    });
+    wakes_seen = wake_count.load();
+    wake.awake();
+  }
+  producer.join();
+  EXPECT_FALSE(is_lost) << "asleep with a job queued, after " << answered << " rounds";
+  EXPECT_GT(sleep_count, 0u);
+}
+
+// The loop marks itself asleep, then looks at its queue; a producer queues, then notifies. Whatever of the producer's two
+// steps happens before the mark, between mark and look, or after the look, the loop does not sleep on.
+struct Interleaving {
+  std::string name;
+  int queues_at;
+  int notifies_at;
+  friend std::ostream& operator<<(std::ostream& out, const Interleaving& row) {
+    return out << row.name;
+  }
+};
+class WakeStateOrder : public ::testing::TestWithParam<Interleaving> {};
+
+TEST_P(WakeStateOrder, NeverSleepsOnAQueuedJob) {
+  PostQueue posts(16);
+  WakeState wake;
+  bool is_woken = false;
+  const auto act_at = [&](int moment) {
+    if (GetParam().queues_at == moment) {
+      EXPECT_TRUE(posts.push([] {}));
+    }
+    if (GetParam().notifies_at == moment) wake.notify([&] { is_woken = true; });
+  };
+  act_at(0);
+  const bool is_asleep = wake.try_sleep([&] {
+    act_at(1);
+    const bool has_work = !posts.empty();
+    act_at(2);
+    return has_work;
+  });
+  EXPECT_TRUE(!is_asleep || is_woken);
+}
+const Interleaving kInterleavings[] = {
+    {"BothBefore", 0, 0},       {"NotifiesAfterTheMark", 0, 1}, {"NotifiesAfterTheLook", 0, 2},
+    {"BothAfterTheMark", 1, 1}, {"AroundTheLook", 1, 2},        {"BothAfterTheLook", 2, 2},
+};
+INSTANTIATE_TEST_SUITE_P(Interleavings, WakeStateOrder, ::testing::ValuesIn(kInterleavings),
+                         [](const auto& instance) { return instance.param.name; });
 
 TEST(WakeStateTest, OnlyASleeperIsWokenAndOnlyOnce) {
   WakeState wake;
