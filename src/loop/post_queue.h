@@ -82,13 +82,14 @@ class PostQueue {
   static std::uint32_t limit_of(std::uint64_t word) { return static_cast<std::uint32_t>(word); }
   void report_room();
 
-  std::uint32_t capacity_;
+  // Three lines: read by all, written by producers, written by the consumer.
+  alignas(64) std::uint32_t capacity_;
   std::uint32_t mask_;
   Cell* cells_;
   void* memory_;
-  std::uint32_t head_ = 0;  // the consumer's
   // High half: tail, where the next producer claims a cell; it wraps. Low half: where tail must stop.
   alignas(64) std::atomic<std::uint64_t> word_;
+  alignas(64) std::uint32_t head_ = 0;
 };
 
 }  // namespace weir::inline v0
