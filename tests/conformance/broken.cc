@@ -310,7 +310,9 @@ class GoesOnAfterTheClose final : public Broken {
 class ResetsAtClose final : public Broken {
   using Broken::Broken;
   Submitted submit(Op& op) override {
-    if (op.kind == OpKind::close) static_cast<CloseOp&>(op).reset = true;
+    if (op.kind == OpKind::close) {
+      static_cast<void>(inner_->set_option(op.handle, SocketOption::linger_s, 0));
+    }
     return Broken::submit(op);
   }
 };

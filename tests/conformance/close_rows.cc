@@ -83,7 +83,8 @@ void what_was_sent_still_arrives(Rig& rig) {
 void with_reset(Rig& rig) {
   Peer peer;
   const Handle handle = rig.connected(peer);
-  auto& close = rig.close(handle, true);
+  DEMAND(rig, rig.backend().set_option(handle, SocketOption::linger_s, 0).ok());
+  auto& close = rig.close(handle);
   rig.submit(close);
   ENDS_ONCE(rig, close);
   AWAIT(rig, (peer.read_some(), peer.error() != 0));

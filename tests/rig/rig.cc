@@ -178,11 +178,7 @@ Tracked<PollOp>& Rig::poll_op(Handle handle, std::uint32_t events, bool multisho
   return op;
 }
 
-Tracked<CloseOp>& Rig::close(Handle handle, bool reset) {
-  auto& op = make<CloseOp>(OpKind::close, handle);
-  op.reset = reset;
-  return op;
-}
+Tracked<CloseOp>& Rig::close(Handle handle) { return make<CloseOp>(OpKind::close, handle); }
 
 BufChain Rig::chain(std::size_t offset, std::size_t bytes, std::size_t piece_bytes) {
   BufChain out;

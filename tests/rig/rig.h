@@ -132,7 +132,7 @@ class Rig {
                         std::size_t offset = 0);  ///< of the pattern
   Tracked<AcceptOp>& accept(Handle handle, bool multishot = true);
   Tracked<PollOp>& poll_op(Handle handle, std::uint32_t events, bool multishot = false);
-  Tracked<CloseOp>& close(Handle handle, bool reset = false);
+  Tracked<CloseOp>& close(Handle handle);
   /// `bytes` of the pattern from `offset`, in pieces of at most `piece_bytes`.
   BufChain chain(std::size_t offset, std::size_t bytes, std::size_t piece_bytes = ~std::size_t{0});
 
