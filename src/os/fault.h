@@ -34,7 +34,7 @@ struct Fault {
 };
 /// Seeded fault injection for tests: asked before each call while set, on the thread that makes the call.
 using FaultHook = Fault (*)(Call call, Native native);
-extern std::atomic<FaultHook> fault_hook;
+inline std::atomic<FaultHook> fault_hook = nullptr;
 void set_fault_hook(FaultHook hook);
 
 inline bool has_fault_hook() { return fault_hook.load(std::memory_order_relaxed) != nullptr; }

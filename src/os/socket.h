@@ -38,7 +38,6 @@ std::int64_t recv_message(Native native, MsgOp& op, bool& truncated);
 std::int64_t send_message(Native native, const MsgOp& op, const Segment* segments,
                           std::size_t count);
 std::int64_t shutdown_write(Native native);
-std::int64_t set_linger_reset(Native native);  ///< the next close sends RST
 std::int64_t set_non_blocking(Native native, bool on);
 std::int64_t local_address(Native native, Address& out);
 std::int64_t peer_address(Native native, Address& out);

@@ -198,7 +198,7 @@ TEST_F(Epoll, ManyWakesOfManyThreadsAreNeitherLostNorManyCalls) {
 TEST_F(Epoll, AResetReachesThePeer) {
   const SeamRig::Pair pair = rig.connect();
   auto close = make_op<CloseOp>(OpKind::close, pair.client);
-  close.reset = true;
+  ASSERT_TRUE(rig.backend->set_option(pair.client, SocketOption::linger_s, 0).ok());
   EXPECT_EQ(rig.run(close).result, 0);
   RecvOp op = recv(pair.server);
   EXPECT_EQ(rig.run(op).result, -ECONNRESET);

@@ -9,7 +9,6 @@ namespace weir::inline v0::os {
 
 constinit thread_local std::uint64_t call_count = 0;
 constinit thread_local bool call_was_faulted = false;
-std::atomic<FaultHook> fault_hook = nullptr;
 
 std::uint64_t& system_calls() { return call_count; }
 void set_fault_hook(FaultHook hook) { fault_hook.store(hook, std::memory_order_relaxed); }

@@ -122,12 +122,6 @@ Error error_from_open(std::int64_t result, const SocketSpec& spec) {
   return named;
 }
 
-std::int64_t set_linger_reset(Native native) {
-  const linger value{.l_onoff = 1, .l_linger = 0};
-  return call_plain(
-      [&] { return ::setsockopt(fd_of(native), SOL_SOCKET, SO_LINGER, &value, sizeof value); });
-}
-
 std::int64_t set_non_blocking(Native native, bool on) {
   const std::int64_t flags = call_plain([&] { return ::fcntl(fd_of(native), F_GETFL); });
   if (flags < 0) return flags;
