@@ -21,6 +21,9 @@ class Broken : public Decorator {
  public:
   Broken(std::unique_ptr<Backend> inner, const BackendContext& context)
       : Decorator(std::move(inner), context, "broken") {}
+  ~Broken() override {
+    for (const Completion& completion : late_) drop(completion);
+  }
 
   Submitted submit(Op& op) override {
     const Submitted submitted = inner_->submit(op);

@@ -23,6 +23,7 @@ class CaptureSink final : public Sink {
 
  private:
   void take(Queue& queue, std::vector<Completion>& out);
+  void on_unowned(const Completion& completion) override { data_.push(completion); }
 };
 
 class Decorator : public Backend {

@@ -255,30 +255,38 @@ void Rig::step(std::chrono::nanoseconds wait) {
 }
 
 void Rig::deliver() {
+  for (const Completion& completion : sink_.take_unowned()) {
+    completion.has(kNotif) ? notify(completion) : refuse(completion);
+  }
   Completion completion;
   while (sink_.take(completion)) {
     Track* track = track_of(completion.id);
-    if (completion.has(kNotif)) {
-      if (track == nullptr) {
-        fail("a notification of nobody: " + describe(completion));
-      } else {
-        if (track->op().id == completion.id && track->is_pending())
-          fail("memory came back before the result");
-        ++track->notification_count_;
-      }
-      continue;
-    }
     Op* op = ops_.find(completion.id);
-    if (op == nullptr || track == nullptr) {
-      fail("a completion of an op that is not pending: " + describe(completion));
-      continue;
+    if (completion.has(kNotif)) {
+      notify(completion);
+    } else if (op == nullptr || track == nullptr) {
+      refuse(completion);
+    } else {
+      if (op->undelivered > 0) --op->undelivered;
+      deliver(*track, completion, false);
     }
-    if (op->undelivered > 0) --op->undelivered;
-    deliver(*track, completion, false);
   }
-  if (std::exchange(stale_count_, sink_.stale_count()) != sink_.stale_count()) {
-    fail("the sink dropped a completion of an op that is not pending");
-  }
+}
+
+void Rig::notify(const Completion& completion) {
+  Track* track = track_of(completion.id);
+  if (track == nullptr) return fail("a notification of nobody: " + describe(completion));
+  if (ops_.find(completion.id) != nullptr) fail("memory came back before the result");
+  ++track->notification_count_;
+}
+
+// A failure of the row; the block goes home, so that nothing but the defect shows.
+void Rig::refuse(const Completion& completion) {
+  fail("a completion of an op that is not pending: " + describe(completion));
+  if (!completion.has(kBuf) || completion.group != kGroup) return;
+  Block& block = group_.at(completion.buffer);
+  if (block.state == BlockState::posted || block.state == BlockState::lent)
+    group_.give_back(&block);
 }
 
 void Rig::deliver(Track& track, const Completion& completion, bool at_submit) {

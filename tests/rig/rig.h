@@ -10,6 +10,7 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/rig/peer.h"
@@ -85,8 +86,13 @@ class RecordingSink final : public Sink {
   using Sink::Sink;
   void set_room(std::uint32_t room) { room_ = room; }
   std::uint32_t size() const { return control_.size() + data_.size(); }
-  std::uint64_t stale_count() const { return stale_; }
   bool take(Completion& completion);
+  /// Those of no pending op; there should be none but notifications.
+  std::vector<Completion> take_unowned() { return std::exchange(unowned_, {}); }
+
+ private:
+  void on_unowned(const Completion& completion) override { unowned_.push_back(completion); }
+  std::vector<Completion> unowned_;
 };
 
 class Rig {
@@ -169,6 +175,8 @@ class Rig {
   void deliver(Track& track, const Completion& completion, bool at_submit);
   void check_completion(const Track& track, const Completion& completion);
   void receive(Track& track, const Completion& completion);
+  void notify(const Completion& completion);
+  void refuse(const Completion& completion);
   template <typename Call>
   auto without_push(std::string_view where, Call&& call);
   Track* track_of(OpId id) const;
@@ -194,7 +202,6 @@ class Rig {
   std::string failures_;
   std::size_t failure_count_ = 0;
   std::uint64_t poll_count_ = 0;
-  std::uint64_t stale_count_ = 0;
   bool is_finished_ = false;
 };
 
