@@ -196,6 +196,8 @@ class LoopCore final : public Sink {
   void deliver_data();
   void deliver_leftovers();
   void deliver(const Completion& completion);
+  void deliver_some();
+  void deliver_one(const Completion& completion);
   void deliver_timed(Op& op, Completion completion);
   bool is_behind_deferred(const Op& op);
   void print_stuck(const Op& op, std::uint64_t age_ns) const;
@@ -248,8 +250,9 @@ class LoopCore final : public Sink {
   LoopClient* flush_tail_ = nullptr;
   LoopClient* close_head_ = nullptr;
   LoopClient* close_tail_ = nullptr;
-  std::uint32_t budget_ = 0;  // data completions that this turn may still deliver
-  Queue deferred_;            // of sockets that used up their bytes this turn, in order
+  std::uint64_t until_ns_ = 0;  // when this turn's deliveries end, once the clock was read
+  std::uint32_t budget_ = 0;    // data completions that this turn may still deliver
+  Queue deferred_;              // of sockets that used up their bytes this turn, in order
   JobQueue ticks_, microtasks_, immediates_, demoted_;
   TimerWheel wheel_;
   std::unique_ptr<PostQueue> posts_;

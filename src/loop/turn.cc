@@ -59,8 +59,9 @@ void LoopCore::do_work_before_poll() {
 }
 
 std::uint64_t LoopCore::poll_deadline(RunMode mode) {
-  if (mode == RunMode::no_wait || is_stopped_ || has_jobs() || !is_alive()) return 0;
-  return std::min(wheel_.next_deadline_ns(), backend_->next_deadline());
+  if (mode == RunMode::no_wait || is_stopped_ || active_ == 0 || has_jobs()) return 0;
+  const std::uint64_t own = backend_->next_deadline();
+  return wheel_.empty() ? own : std::min(wheel_.next_deadline_ns(), own);
 }
 
 void LoopCore::fire_timers() {
@@ -96,46 +97,60 @@ void LoopCore::deliver_posts() {
   if (count == limits.posts_per_turn) ++metrics.post_budget_hits;
 }
 
+// An exception ends the callback it escapes from; the deliveries go on behind it.
 void LoopCore::deliver_data() {
-  std::uint64_t until_ns = 0;
-  for (std::uint32_t count = 1; budget_ > 0 && !data_.empty(); ++count, --budget_) {
-    const Completion completion = data_.front();
-    ++data_.head;
-    deliver(completion);
-    if (count % kClockEvery != 0) continue;
-    const std::uint64_t now = backend_->now();
-    if (until_ns == 0) until_ns = now + limits.deliver_time_ns;
-    if (now >= until_ns) break;
+  until_ns_ = 0;
+  while (budget_ > 0 && !data_.empty()) {
+    guard([this] { deliver_some(); });
+    after_callback();
   }
   if (!data_.empty()) ++metrics.deliver_budget_hits;
 }
 
-// Hands one completion to its op, unless its socket has had its bytes for this turn: then it waits, in order.
+void LoopCore::deliver_some() {
+  do {
+    const Completion completion = data_.front();
+    ++data_.head;
+    --budget_;
+    deliver_one(completion);
+    after_callback();
+    if (budget_ % kClockEvery == 0) [[unlikely]] {
+      const std::uint64_t now = backend_->now();
+      if (until_ns_ == 0) until_ns_ = now + limits.deliver_time_ns;
+      if (now >= until_ns_) budget_ = 0;
+    }
+  } while (budget_ > 0 && !data_.empty());
+}
+
 void LoopCore::deliver(const Completion& completion) {
+  callback([&] { deliver_one(completion); });
+}
+
+// Hands one completion to its op, unless its socket has had its bytes for this turn: then it waits, in order.
+inline void LoopCore::deliver_one(const Completion& completion) {
   Op* const op = ops.find(completion.id);
   if (op == nullptr) return on_unowned(completion);
   if (completion.has(kBuf)) {
     const auto mark = static_cast<std::uint16_t>(metrics.turns);
     if (op->turn_mark != mark) {
       op->turn_mark = mark;
-      op->turn_bytes = 0;
-    } else if (op->turn_bytes >= limits.bytes_per_socket_turn) {
+      op->turn_bytes = completion.length;
+    } else if (op->turn_bytes < limits.bytes_per_socket_turn) {
+      op->turn_bytes += completion.length;
+    } else {
       ++metrics.socket_budget_hits;
       return deferred_.push(completion);
     }
-    op->turn_bytes += completion.length;
   } else if (op->undelivered > 1 && !deferred_.empty() && is_behind_deferred(*op)) {
     return deferred_.push(completion);  // an end or an error must not overtake the bytes before it
   }
   --op->undelivered;
   ++metrics.completions;
-  if (!completion.is_terminal()) {
-    callback([&] { op->on_complete(*op, completion); });
-    return;
+  if (completion.is_terminal()) {
+    end(*op);
+    if (op->deadline != nullptr) return deliver_timed(*op, completion);
   }
-  end(*op);
-  if (op->deadline != nullptr) return deliver_timed(*op, completion);
-  callback([&] { op->on_complete(*op, completion); });
+  op->on_complete(*op, completion);
 }
 
 bool LoopCore::is_behind_deferred(const Op& op) {
@@ -152,7 +167,7 @@ void LoopCore::deliver_timed(Op& op, Completion completion) {
     completion.result = -static_cast<std::int32_t>(Errc::timed_out);
   }
   drop_deadline(deadline);
-  callback([&] { op.on_complete(op, completion); });
+  op.on_complete(op, completion);
 }
 
 // No owner: the memory goes home, and the counter says that it happened.

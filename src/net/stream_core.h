@@ -123,6 +123,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   BufChain* inbox_ = nullptr;  // made when bytes wait, which is seldom
 
  private:
+  Write write_more(Buf& bytes, bool waits);
   bool try_satisfy(Stream::ReadOp& op);
   bool try_goal(Stream::ReadOp& op);
   Buf take_from_inbox(std::size_t size_bytes);

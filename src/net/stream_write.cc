@@ -31,7 +31,21 @@ bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
   return queued_pinned_ + pinned_bytes <= cap_bytes();
 }
 
+// What most writes are: the first of their callback, on a queue that the peer keeps empty.
 Write StreamCore::write(Buf& bytes, bool waits) {
+  if (queued_pinned_ != 0 || (flags_ & (kSendBusy | kPressured)) != 0 || bytes.empty()) {
+    return write_more(bytes, waits);
+  }
+  const auto pinned = static_cast<std::uint32_t>(bytes.pinned_bytes());
+  if (pinned > high_bytes()) return write_more(bytes, waits);
+  queued_pinned_ = pinned;
+  loop_.metrics.write_queue_bytes += pinned;
+  outbox_.append(std::move(bytes));
+  queue_flush();
+  return Write::flowing;
+}
+
+Write StreamCore::write_more(Buf& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
   const Block* const tail = outbox_.empty() ? nullptr : outbox_.back().block();
   if (is_send_busy() && tail != bytes.block()) {  // it will stay a while
@@ -95,10 +109,17 @@ void StreamCore::after_callback() {
   }
 }
 
-// Takes off what left, block by block, so that the pinned count follows.
+// Takes off what left, block by block, so that the pinned count follows. Mostly everything left.
 void StreamCore::sent(std::size_t count) {
   ++loop_.metrics.sends;
   loop_.metrics.bytes_sent += count;
+  if (count == outbox_.bytes()) {
+    outbox_.clear();
+    loop_.metrics.write_queue_bytes -= queued_pinned_;
+    queued_pinned_ = 0;
+    if (writer_ != nullptr || (flags_ & (kPressured | kFinWanted)) != 0) after_sent(0);
+    return;
+  }
   std::uint32_t pinned = queued_pinned_;
   while (count > 0) {
     const BufChain::Node* const front = outbox_.front();
