@@ -21,7 +21,8 @@ struct WEIR_API Address {
   /// "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", ":80" (any IPv6 and IPv4 address). The port is required, 0 allowed.
   /// Errors: invalid_argument with the text and what was expected. Names are not resolved here.
   static Result<Address> parse(std::string_view text);
-  static Address ipv4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d, std::uint16_t port);
+  static Address ipv4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d,
+                      std::uint16_t port);
   static Address loopback(std::uint16_t port) { return ipv4(127, 0, 0, 1, port); }
   static Address any_ipv6(std::uint16_t port);
 

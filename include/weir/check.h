@@ -29,15 +29,15 @@ constexpr std::int64_t check_value(T value) {
 }  // namespace detail
 }  // namespace weir::inline v0
 
-#define WEIR_CHECK(condition)                                              \
-  (__builtin_expect(static_cast<bool>(condition), 1)                       \
-       ? static_cast<void>(0)                                              \
+#define WEIR_CHECK(condition)                        \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::weir::check_failed(__FILE__, __LINE__, #condition))
-#define WEIR_CHECK_OP(left, op, right)                                                  \
-  (__builtin_expect(static_cast<bool>((left)op(right)), 1)                              \
-       ? static_cast<void>(0)                                                           \
-       : ::weir::check_failed(__FILE__, __LINE__, #left " " #op " " #right,             \
-                              ::weir::detail::check_value(left),                        \
+#define WEIR_CHECK_OP(left, op, right)                                      \
+  (__builtin_expect(static_cast<bool>((left)op(right)), 1)                  \
+       ? static_cast<void>(0)                                               \
+       : ::weir::check_failed(__FILE__, __LINE__, #left " " #op " " #right, \
+                              ::weir::detail::check_value(left),            \
                               ::weir::detail::check_value(right)))
 #define WEIR_CHECK_EQ(left, right) WEIR_CHECK_OP(left, ==, right)
 #define WEIR_CHECK_NE(left, right) WEIR_CHECK_OP(left, !=, right)

@@ -62,17 +62,38 @@ enum class Errc : std::int32_t {
 inline constexpr std::int32_t kOwnErrcFirst = 1000;  ///< from here on the numbers are weir's own
 
 enum class Operation : std::uint8_t {
-  none, accept, bind, close, connect, listen, open, option, parse, poll, post, read, recv, resolve, run,
-  send, shutdown, signal, spawn, start, timer, wait, write,
+  none,
+  accept,
+  bind,
+  close,
+  connect,
+  listen,
+  open,
+  option,
+  parse,
+  poll,
+  post,
+  read,
+  recv,
+  resolve,
+  run,
+  send,
+  shutdown,
+  signal,
+  spawn,
+  start,
+  timer,
+  wait,
+  write,
 };
 
 /// One error. Compares with an Errc; `ok()` is the absence of one.
 struct WEIR_API Error {
   Errc code = Errc::ok;
-  std::int32_t native = 0;                ///< the system's own number, 0 when weir found the error itself
+  std::int32_t native = 0;  ///< the system's own number, 0 when weir found the error itself
   Operation operation = Operation::none;
-  char value[23] = {};                    ///< the value at fault, cut to fit; empty when there is none
-  const char* expected = nullptr;         ///< static text: what would have been right
+  char value[23] = {};             ///< the value at fault, cut to fit; empty when there is none
+  const char* expected = nullptr;  ///< static text: what would have been right
 
   constexpr bool ok() const { return code == Errc::ok; }
 
@@ -81,7 +102,8 @@ struct WEIR_API Error {
   /// What a completion carried: a negative number of Errc, so Linux's on every system.
   static Error from_result(std::int32_t result, Operation operation);
   /// An error found by weir in `value`; `expected` must be a string literal.
-  static Error of_value(Errc code, Operation operation, std::string_view value, const char* expected);
+  static Error of_value(Errc code, Operation operation, std::string_view value,
+                        const char* expected);
   static constexpr Error of(Errc code, Operation operation) {
     Error error;
     error.code = code;

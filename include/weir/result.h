@@ -13,8 +13,9 @@ template <typename T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: a value is a result
-  Result(Error error) : state_(std::in_place_index<1>, error) {          // NOLINT: an error is a result
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: a value is a result
+  Result(Error error) : state_(std::in_place_index<1>, error) {  // NOLINT: an error is a result
     WEIR_CHECK(!error.ok());
   }
 

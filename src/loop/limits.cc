@@ -52,8 +52,7 @@ Result<void> Limits::validate() const {
       {overflow_bytes, overflow_bytes % block_bytes == 0,
        "overflow_bytes, 0 or whole blocks of block_bytes"},
       {loan_bytes_max, loan_bytes_max >= block_bytes, "loan_bytes_max of block_bytes or more"},
-      {copy_break_bytes, copy_break_bytes <= block_bytes,
-       "copy_break_bytes of 0 .. block_bytes"},
+      {copy_break_bytes, copy_break_bytes <= block_bytes, "copy_break_bytes of 0 .. block_bytes"},
       {write_high_bytes, write_high_bytes >= 1, "write_high_bytes of 1 or more"},
       {write_low_bytes, write_low_bytes < write_high_bytes,
        "write_low_bytes below write_high_bytes"},
@@ -62,8 +61,7 @@ Result<void> Limits::validate() const {
       {write_loop_cap_bytes, write_loop_cap_bytes >= write_cap_bytes,
        "write_loop_cap_bytes of write_cap_bytes or more"},
       {posts_max, is_in(posts_max, 1, kCountMax), "posts_max of 1 .. 16777216"},
-      {cancel_report_ns, is_in(cancel_report_ns, 1, kDayNs),
-       "cancel_report_ns of 1 ns .. one day"},
+      {cancel_report_ns, is_in(cancel_report_ns, 1, kDayNs), "cancel_report_ns of 1 ns .. one day"},
       {shutdown_ns, is_in(shutdown_ns, 0, kDayNs), "shutdown_ns of 0 ns .. one day"},
   };
   for (const Rule& rule : rules) {

@@ -7,7 +7,7 @@ namespace {
 
 struct Field {
   const char* name;
-  std::uint64_t Metrics::* value;
+  std::uint64_t Metrics::*value;
 };
 
 #define WEIR_FIELD(name) \
