@@ -41,13 +41,14 @@ struct ReadOptions {
   Duration timeout{0};             ///< 0: none. timed_out only if no bytes came
 };
 
-/// What a stream tells a handler. A call may destroy the stream, and the handler with it.
+/// What a stream tells a handler. A call may destroy the stream, and the handler with it. A stream whose two directions
+/// have both ended (on_end, and end_writing's FIN) closes by itself.
 class StreamHandler {
  public:
   virtual void on_read(Buf bytes) = 0;  ///< not while paused
   virtual void on_end() {}              ///< the peer's clean end of stream; writing goes on
   virtual void on_writable() {}  ///< was pressured or refused, is at or below the low mark now
-  virtual void on_close(const Error& error) = 0;  ///< last; error.ok() for a close of one's own
+  virtual void on_close(const Error& error) = 0;  ///< last; error.ok() after a close of one's own, or by itself
 
  protected:
   ~StreamHandler() = default;

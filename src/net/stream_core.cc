@@ -160,8 +160,7 @@ void StreamCore::ended() {
     return;  // delivered behind the bytes
   if (has(kHandled)) {
     if (has(kPaused)) return;
-    set(kEndDelivered);
-    return call_handler([](StreamHandler& handler) { handler.on_end(); });
+    return deliver_end();
   }
   if (Stream::ReadOp* const op = reader_.op; op != nullptr && try_satisfy(*op)) {
     end_read_wait(*op);
@@ -266,11 +265,19 @@ void StreamCore::deliver_inbox() {
     call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
   }
   if (has(kPaused) || has(kClosing)) return;
-  if (has(kEndReceived) && !has(kEndDelivered)) {
-    set(kEndDelivered);
-    call_handler([](StreamHandler& handler) { handler.on_end(); });
-  }
+  if (has(kEndReceived) && !has(kEndDelivered)) deliver_end();
   continue_reading();
+}
+
+void StreamCore::deliver_end() {
+  set(kEndDelivered);
+  call_handler([](StreamHandler& handler) { handler.on_end(); });
+  close_if_finished();
+}
+
+// A task closes its stream by letting go of it; a handler has no other moment to learn that its last bytes left.
+void StreamCore::close_if_finished() {
+  if (has(kHandled) && has(kEndDelivered) && has(kFinDone)) close({}, false);
 }
 
 void StreamCore::call_writable() {

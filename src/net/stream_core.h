@@ -137,6 +137,8 @@ class StreamCore : public LoopClient, public LoanAccount {
   void drop_inbox();
   void queue_delivery();
   void deliver_inbox();
+  void deliver_end();
+  void close_if_finished();
   template <typename Call>
   void call_handler(Call&& call);
 

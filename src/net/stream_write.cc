@@ -178,6 +178,7 @@ void StreamCore::fin_sent(std::int32_t result) {
     return wake_writer(Error::of(write_error_, Operation::shutdown));
   }
   if (writer_ != nullptr) wake_writer_if_done();
+  close_if_finished();
 }
 
 void StreamCore::update_pressure() {
