@@ -10,6 +10,7 @@
 
 #include "src/loop/loop_core.h"
 #include "src/net/net_state.h"
+#include "src/os/process.h"
 #include "src/os/thread.h"
 #include "weir/signal.h"
 
@@ -100,6 +101,7 @@ Result<void> Runtime::State::make_loop(Worker& worker) {
 Result<void> Runtime::start() {
   State& state = *state_;
   if (state.is_started) return {};
+  if (state.options.raises_descriptors) os::raise_descriptors_max();
   state.workers = std::vector<Worker>(state.options.loop_count);
   if (Result<void> made = state.make_loop(state.workers[0]); !made.ok()) return made;
   state.is_started = true;
