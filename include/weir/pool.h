@@ -33,10 +33,10 @@ class WEIR_API Pool {
  public:
   struct Options {
     std::uint32_t block_bytes = 16 << 10;
-    std::uint32_t blocks_max = 1024;  ///< the bound; take() then gives nothing
-    std::uint32_t slab_blocks = 64;   ///< mapped at a time; rounded up to a power of two
+    std::uint32_t blocks_max = 1024;    ///< the bound; take() then gives nothing
+    std::uint32_t slab_blocks = 64;     ///< mapped at a time; rounded up to a power of two
     GroupId group = kNoGroup;
-    const char* name = "pool";  ///< static text, for reports
+    const char* name = "pool";          ///< static text, for reports
   };
   Pool(const Options& options, Ledger& ledger);
   ~Pool();  ///< says on standard error which blocks are still out
@@ -86,7 +86,7 @@ class WEIR_API Pool {
   }
   std::uint32_t block_bytes() const { return options_.block_bytes; }
   std::uint32_t blocks_max() const { return options_.blocks_max; }
-  std::uint32_t in_use() const { return in_use_; }                     ///< not free
+  std::uint32_t in_use() const { return in_use_; }    ///< not free
   std::uint32_t mapped() const { return slab_count_ << slab_shift_; }  ///< blocks that have memory
   std::uint64_t slab_count() const { return slab_count_; }
   GroupId group() const { return options_.group; }
@@ -115,15 +115,14 @@ class WEIR_API Pool {
       block = pop_slow();
       if (block == nullptr) return nullptr;
     }
-    if (block->state != BlockState::free) [[unlikely]]
-      detail::misuse(*block, "take", where);
+    if (block->state != BlockState::free) [[unlikely]] detail::misuse(*block, "take", where);
     free_ = block->next;
     block->state = state;
     ++in_use_;
     ledger_.on_take(*block, where);
     return block;
   }
-  Block* pop_slow();  // puts one on the free list, or null
+  Block* pop_slow();                       // puts one on the free list, or null
   bool grow();
   void go_home(Block& block) noexcept;
   std::uint32_t take_home(Block* list);
@@ -133,7 +132,7 @@ class WEIR_API Pool {
   // What each take and each return touch comes first.
   Block* free_ = nullptr;
   std::uint32_t in_use_ = 0;
-  std::uint32_t made_ = 0;  // blocks whose header was written
+  std::uint32_t made_ = 0;                 // blocks whose header was written
   PoolListener* waiting_ = nullptr;
   Ledger& ledger_;
   Options options_;
@@ -141,22 +140,20 @@ class WEIR_API Pool {
   std::uint32_t stride_;
   std::uint32_t slab_shift_;
   std::uint32_t slab_count_ = 0;
-  std::byte* const* bases_ = nullptr;  // of the slabs, in slabs_
+  std::byte* const* bases_ = nullptr;      // of the slabs, in slabs_
   SlabSet* slabs_;
 };
 
 /// One send more reads the block; nobody may write to it until the last returned it (Buf::writable aborts).
 inline void lend_for_send(Block& block) {
-  if (block.state < BlockState::app) [[unlikely]]
-    detail::misuse(block, "lend for a send");
+  if (block.state < BlockState::app) [[unlikely]] detail::misuse(block, "lend for a send");
   if ((block.send_borrows++ | block.zc_refs) == 0 && block.home != nullptr) {
     block.home->ledger().on_lend(block);
   }
 }
 /// A zero-copy send holds it until its NOTIF, also when all handles are gone.
 inline void hold_zero_copy(Block& block) {
-  if (block.state < BlockState::app) [[unlikely]]
-    detail::misuse(block, "hold for zero-copy");
+  if (block.state < BlockState::app) [[unlikely]] detail::misuse(block, "hold for zero-copy");
   if ((block.zc_refs++ | block.send_borrows) == 0 && block.home != nullptr) {
     block.home->ledger().on_lend(block);
   }
@@ -165,13 +162,11 @@ namespace detail {
 WEIR_API void end_sends(Block& block) noexcept;  // the last reader returned it
 }
 inline void return_from_send(Block& block) {
-  if (block.send_borrows == 0) [[unlikely]]
-    detail::misuse(block, "return from a send");
+  if (block.send_borrows == 0) [[unlikely]] detail::misuse(block, "return from a send");
   if ((--block.send_borrows | block.zc_refs) == 0) detail::end_sends(block);
 }
 inline void release_zero_copy(Block& block) {
-  if (block.zc_refs == 0) [[unlikely]]
-    detail::misuse(block, "release from zero-copy");
+  if (block.zc_refs == 0) [[unlikely]] detail::misuse(block, "release from zero-copy");
   if ((--block.zc_refs | block.send_borrows) == 0) detail::end_sends(block);
 }
 

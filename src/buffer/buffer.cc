@@ -39,8 +39,7 @@ bool Buf::is_writable() const {
 
 std::byte* Buf::writable() {
   WEIR_CHECK(block_ != nullptr);
-  if (!is_writable()) [[unlikely]]
-    detail::misuse(*block_, "write");
+  if (!is_writable()) [[unlikely]] detail::misuse(*block_, "write");
   return data_;
 }
 
@@ -78,8 +77,7 @@ void Buf::trim_back(std::size_t count) {
 
 Buf Buf::share() const {
   if (block_ == nullptr) return {};
-  if (block_->state < BlockState::app) [[unlikely]]
-    detail::misuse(*block_, "share");
+  if (block_->state < BlockState::app) [[unlikely]] detail::misuse(*block_, "share");
   ++block_->refs;
   return {block_, data_, size_};
 }

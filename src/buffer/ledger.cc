@@ -13,8 +13,7 @@ namespace weir::inline v0 {
 
 namespace {
 
-constexpr std::uint32_t kNever =
-    0xffffffffu;  // takes until one is followed, at level off: starts again then
+constexpr std::uint32_t kNever = 0xffffffffu;  // takes until one is followed, at level off: starts again then
 constexpr std::size_t kSlotsMax = 0xffff;
 
 std::uint32_t first_countdown(LedgerLevel level) {

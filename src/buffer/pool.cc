@@ -19,8 +19,7 @@ namespace weir::inline v0 {
 namespace {
 
 constexpr std::uint32_t kLineBytes = 64;
-constexpr std::uint32_t kSetsBytes =
-    4096;  // lines this far apart share a set of a first-level cache
+constexpr std::uint32_t kSetsBytes = 4096;        // lines this far apart share a set of a first-level cache
 constexpr std::uint32_t kBlockBytesMax = 1 << 24;
 constexpr std::uint32_t kSlabBlocksMax = 1 << 16;
 
@@ -56,10 +55,8 @@ void finish(Block& block) noexcept {
 }  // namespace
 
 void detail::release_last(Block& block) noexcept {
-  if (block.state < BlockState::app) [[unlikely]]
-    misuse(block, "release");
-  if ((block.send_borrows | block.zc_refs) != 0) [[unlikely]]
-    return hold_back(block);
+  if (block.state < BlockState::app) [[unlikely]] misuse(block, "release");
+  if ((block.send_borrows | block.zc_refs) != 0) [[unlikely]] return hold_back(block);
   finish(block);
 }
 
@@ -115,7 +112,9 @@ Pool::Pool(const Options& options, Ledger& ledger) : ledger_(ledger), options_(o
   ++thread_counts().heap_allocations;
 }
 
-Pool::~Pool() { orphan(); }
+Pool::~Pool() {
+  orphan();
+}
 
 void Pool::set_on_remote_return(void (*wake)(void* context), void* context) {
   slabs_->on_return = wake;
@@ -128,8 +127,8 @@ Block* Pool::pop_slow() {
   if (in_use_ >= options_.blocks_max) return nullptr;
   if (free_ != nullptr) return free_;
   if (made_ == mapped() && !grow()) return nullptr;
-  std::byte* const place =
-      bases_[made_ >> slab_shift_] + std::size_t{stride_} * (made_ & (options_.slab_blocks - 1));
+  std::byte* const place = bases_[made_ >> slab_shift_] +
+                           std::size_t{stride_} * (made_ & (options_.slab_blocks - 1));
   auto* block = new (static_cast<void*>(place)) Block;
   block->capacity = options_.block_bytes;
   block->index = made_++;
@@ -161,11 +160,9 @@ void Pool::go_home(Block& block) noexcept {
   if (LoanAccount* account = block.account; account != nullptr) {
     block.account = nullptr;
     if (account->generation == block.account_generation) {
-      if (account->loaned_bytes < block.capacity) [[unlikely]]
-        detail::misuse(block, "uncharge");
+      if (account->loaned_bytes < block.capacity) [[unlikely]] detail::misuse(block, "uncharge");
       account->loaned_bytes -= block.capacity;
-      if (account->loaned_bytes < account->resume_below_bytes) [[unlikely]]
-        resumed = account;
+      if (account->loaned_bytes < account->resume_below_bytes) [[unlikely]] resumed = account;
     }
   }
   ledger_.on_free(block);
@@ -178,8 +175,7 @@ void Pool::go_home(Block& block) noexcept {
     resumed->resume_below_bytes = 0;
     if (on_loan_return_ != nullptr) on_loan_return_(*resumed);
   }
-  if (waiting_ != nullptr) [[unlikely]]
-    std::exchange(waiting_, nullptr)->on_refill(*this);
+  if (waiting_ != nullptr) [[unlikely]] std::exchange(waiting_, nullptr)->on_refill(*this);
 }
 
 std::uint32_t Pool::collect_returns() {
@@ -220,8 +216,7 @@ void Pool::orphan() noexcept {
     }
     make_orphan(block);
   }
-  std::fprintf(stderr,
-               "weir: pool \"%s\" ends with %u of %u blocks held; %u followed by the ledger\n%s",
+  std::fprintf(stderr, "weir: pool \"%s\" ends with %u of %u blocks held; %u followed by the ledger\n%s",
                options_.name, in_use_, made_, followed, report.c_str());
 }
 

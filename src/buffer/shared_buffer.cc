@@ -25,7 +25,8 @@ bool can_cross(const Buf& buf) {
   switch (block.origin) {
     case BlockOrigin::pool:
     case BlockOrigin::orphan: return true;
-    case BlockOrigin::heap: return buf.is_unique() && (block.send_borrows | block.zc_refs) == 0;
+    case BlockOrigin::heap:
+      return buf.is_unique() && (block.send_borrows | block.zc_refs) == 0;
     case BlockOrigin::borrowed:
     case BlockOrigin::shared: return false;
   }
