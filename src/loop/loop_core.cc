@@ -11,8 +11,9 @@
 
 namespace weir::inline v0 {
 
+constinit thread_local char thread_anchor = 0;
+
 namespace {
-thread_local char thread_anchor;  // its address names the thread
 thread_local LoopCore* running_loop = nullptr;
 thread_local LoopCore* newest_loop = nullptr;
 
@@ -126,12 +127,10 @@ void LoopCore::leak_what_is_pending() {
   static_cast<void>(backend_.release());
 }
 
-void LoopCore::check_thread() const {
-  if (__builtin_expect(thread_ != &thread_anchor, 0)) {
-    check_failed_text(__FILE__, __LINE__,
-                      "a loop was used on another thread than the one that made it",
-                      "use post() there");
-  }
+void LoopCore::wrong_thread() {
+  check_failed_text(__FILE__, __LINE__,
+                    "a loop was used on another thread than the one that made it",
+                    "use post() there");
 }
 
 void LoopCore::submit(Op& op, std::uint64_t deadline_ns) {

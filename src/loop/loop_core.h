@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "src/buffer/thread_cache.h"
 #include "src/loop/job_queue.h"
 #include "src/loop/post_queue.h"
 #include "src/loop/record_slab.h"
@@ -46,6 +47,9 @@ struct OpDeadline : TimerNode {
 /// Where an escaped exception goes. Set by the task layer; before that, it is printed.
 using EscapeHook = void (*)(LoopCore& loop, std::exception_ptr exception,
                             const SourceLocation& where);
+
+/// Its address names the thread.
+WEIR_FAST_TLS extern constinit thread_local char thread_anchor;
 
 class LoopCore final : public Sink {
  public:
@@ -141,7 +145,10 @@ class LoopCore final : public Sink {
     return now_ns_;
   }
   void add_active(std::int64_t change) { active_ += static_cast<std::uint64_t>(change); }
-  void check_thread() const;
+  void check_thread() const {
+    if (thread_ != &thread_anchor) [[unlikely]]
+      wrong_thread();
+  }
   const Metrics& current_metrics();
   void set_escape_hook(EscapeHook hook) { escape_hook_ = hook; }
   void on_escape(std::exception_ptr exception);
@@ -163,6 +170,7 @@ class LoopCore final : public Sink {
   Backend& backend() { return *backend_; }
 
  private:
+  [[noreturn]] static void wrong_thread();
   static constexpr std::size_t kCancelsWatched =
       4096;  // more at once are not watched for being stuck
 
@@ -209,6 +217,12 @@ class LoopCore final : public Sink {
   std::uint64_t poll_deadline(RunMode mode);
   void watch_cancels();
   void run_job(Job& job);
+  /// The same between callbacks, when ticks, microtasks and control are done.
+  bool has_work_left() const {
+    return (immediates_.size() | demoted_.size() | (deferred_.tail - deferred_.head) |
+            (data_.tail - data_.head)) != 0 ||
+           close_head_ != nullptr;
+  }
   bool has_jobs() const {
     return !ticks_.empty() || !microtasks_.empty() || !immediates_.empty() || !demoted_.empty() ||
            close_head_ != nullptr || !deferred_.empty() || !data_.empty() || !control_.empty();

@@ -13,9 +13,7 @@ std::size_t zero_copy_threshold(LoopCore& loop) {
 }  // namespace
 
 NetExtension::NetExtension(LoopCore& loop_core)
-    : loop(loop_core),
-      has_multishot_recv(loop_core.backend().caps().multishot_recv),
-      zero_copy_bytes(zero_copy_threshold(loop_core)) {
+    : loop(loop_core), zero_copy_bytes(zero_copy_threshold(loop_core)) {
   loop.group->set_on_loan_return(
       [](LoanAccount& account) { static_cast<StreamCore&>(account).on_loan_return(); });
 }

@@ -30,7 +30,6 @@ struct NetExtension final : LoopExtension {
   RecordSlab<ConnectRecord> connects;
   RecordSlab<BufChain> chains;
   RecordSlab<Error> errors;
-  const bool has_multishot_recv;      // the kernel goes on by itself
   const std::size_t zero_copy_bytes;  // sends of at least this try it
   std::uint32_t next_generation = 1;  // of loan accounts
   void stop_waiting(ListenerCore& listener);

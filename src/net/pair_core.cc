@@ -25,11 +25,10 @@ void PairCore::schedule() {
   if (turn().state == OpState::idle) loop_.submit(turn());
 }
 
-bool PairCore::arm_read(Stream::ReadOp*) {
+void PairCore::arm_read() {
   set(kReadArmed);
   if (has_peer_ended_ || peer_error_ != 0 || (peer_ != nullptr && peer_->is_send_busy()))
     schedule();
-  return false;
 }
 
 void PairCore::send_outbox() {

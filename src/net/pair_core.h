@@ -14,7 +14,7 @@ class PairCore final : public StreamCore, private PairTurn {
   static void join(PairCore& one, PairCore& other);
 
  protected:
-  bool arm_read(Stream::ReadOp* inline_to) override;
+  void arm_read() override;
   void disarm_read() override { clear(kReadArmed); }
   void send_outbox() override;
   void send_fin() override;

@@ -1,6 +1,5 @@
-// Sockets under streams: receives into the loop's group, gathered sends, half-close, and a close that comes last.
-// Receives are multishot where the kernel goes on by itself, one-shot where readiness is emulated: there a new op costs
-// nothing, and bytes that nobody asked for stay in the kernel.
+// Sockets under streams: one multishot receive into the loop's group, gathered sends, half-close, and a close that
+// comes last.
 #include "src/net/socket_core.h"
 
 #include "src/net/net_state.h"
@@ -13,6 +12,7 @@ SocketCore::SocketCore(LoopCore& loop_core, Handle handle) : StreamCore(loop_cor
   recv().kind = OpKind::recv;
   recv().handle = handle;
   recv().group = loop_core.group->group();
+  recv().multishot = true;
   recv().on_complete = [](Op& op, const Completion& completion) {
     static_cast<SocketCore&>(static_cast<SocketRecv&>(op)).on_received(completion);
   };
@@ -31,30 +31,9 @@ Buf SocketCore::take_buffer(const Completion& completion) {
                            completion.length, this);
 }
 
-// A handler's receive goes on by itself on every backend; a task's only where the kernel does that, for elsewhere
-// bytes that nobody asked for had better stay in the kernel.
-bool SocketCore::arm_read(Stream::ReadOp* inline_to) {
-  recv().multishot = has(kHandled) || NetExtension::of(loop_).has_multishot_recv;
+void SocketCore::arm_read() {
   set(kReadArmed);
-  if (inline_to == nullptr) {
-    loop_.submit(recv());
-    return false;
-  }
-  Completion completion;
-  if (!loop_.submit_inline(recv(), completion)) return false;
-  clear(kReadArmed);
-  if (completion.result > 0) {
-    ++loop_.metrics.receives;
-    loop_.metrics.bytes_received += static_cast<std::uint32_t>(completion.result);
-    inline_to->bytes_ = take_buffer(completion);
-  } else if (completion.result == 0) {
-    set(kEndReceived);
-    set(kEndDelivered);
-  } else {
-    read_failed(completion.result);
-    inline_to->fail_with(Error::of(static_cast<Errc>(-completion.result), Operation::read));
-  }
-  return true;
+  loop_.submit(recv());
 }
 
 void SocketCore::disarm_read() {

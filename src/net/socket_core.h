@@ -19,7 +19,7 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   Handle handle() const { return recv().handle; }
 
  protected:
-  bool arm_read(Stream::ReadOp* inline_to) override;
+  void arm_read() override;
   void disarm_read() override;
   void send_outbox() override;
   void send_fin() override;

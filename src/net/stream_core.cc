@@ -28,7 +28,7 @@ bool StreamCore::wants_bytes() const {
 }
 
 void StreamCore::continue_reading() {
-  if (!is_read_armed() && wants_bytes()) arm_read(nullptr);
+  if (!is_read_armed() && wants_bytes()) arm_read();
 }
 
 bool StreamCore::begin_read(Stream::ReadOp& op) {
@@ -39,20 +39,14 @@ bool StreamCore::begin_read(Stream::ReadOp& op) {
   const bool may_be_here =
       inbox_ != nullptr || (flags_ & (kClosing | kEndReceived)) != 0 || read_error_ != Errc::ok;
   if (may_be_here && try_satisfy(op)) return finish_inline(op);
-  if (!is_read_armed() && !has(kHeldByLoan)) {
-    if (op.goal_ == nullptr) {
-      if (arm_read(&op)) return finish_inline(op);
-    } else {
-      arm_read(nullptr);
-    }
-  }
   reader_.op = &op;
+  if (!is_read_armed() && !has(kHeldByLoan)) arm_read();
   if (op.timeout_.count() == 0) return true;
   op.deadline_ = &loop_.make_deadline(loop_.deadline_after(op.timeout_), this, [](TimerNode& node) {
     auto& core = *static_cast<StreamCore*>(static_cast<OpDeadline&>(node).owner);
     Stream::ReadOp* const late = core.reader_.op;
     core.end_read_wait(*late);
-    if (!NetExtension::of(core.loop_).has_multishot_recv) core.disarm_read();
+    core.disarm_read();
     late->fail_with(error_of(Errc::timed_out, Operation::read));
     late->wake();
   });
@@ -106,8 +100,7 @@ void StreamCore::end_read_wait(Stream::ReadOp& op) {
 void StreamCore::abandon_read(Stream::ReadOp& op) {
   if (reader_.op != &op) return;
   end_read_wait(op);
-  if (!NetExtension::of(loop_).has_multishot_recv)
-    disarm_read();  // the peer's next byte stays in the kernel
+  disarm_read();  // the peer's next byte stays in the kernel
 }
 
 void StreamCore::give_to_reader(Buf bytes) {

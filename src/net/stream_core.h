@@ -87,8 +87,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   void clear(Flag flag) { flags_ &= ~static_cast<std::uint32_t>(flag); }
 
   // What a transport does. None of these calls user code; results come back through the functions below.
-  /// Asks for bytes. With `inline_to`, bytes that are there at once may go into it (true then).
-  virtual bool arm_read(Stream::ReadOp* inline_to) = 0;
+  virtual void arm_read() = 0;  ///< asks for bytes, until disarm_read
   virtual void disarm_read() = 0;
   virtual void send_outbox() = 0;
   virtual void send_fin() = 0;

@@ -5,7 +5,7 @@
 
 namespace weir::inline v0 {
 
-thread_local ThreadTasks thread_tasks;
+constinit thread_local ThreadTasks thread_tasks;
 
 void* PromiseBase::operator new(std::size_t size_bytes) { return take_frame(size_bytes); }
 void PromiseBase::operator delete(void* frame, std::size_t size_bytes) noexcept {

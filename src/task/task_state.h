@@ -34,7 +34,7 @@ struct ThreadTasks {
   ScopeChild* ended =
       nullptr;  // done or asked to end while running; reaped when the resume returns
 };
-extern thread_local ThreadTasks thread_tasks;
+WEIR_FAST_TLS extern constinit thread_local ThreadTasks thread_tasks;
 
 /// Is `child` in the chain that runs now?
 bool is_running(const ScopeChild& child);
