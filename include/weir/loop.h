@@ -70,7 +70,7 @@ struct LoopOptions {
       "auto";  ///< "auto", or a registered name, with a variant: "io_uring:5.10"
   OrderPolicy order = OrderPolicy::bounded;
   LedgerLevel ledger = LedgerLevel::sampled;
-  Limits limits;
+  Limits limits{};
   const char* name = "loop";  ///< static text, for reports and the thread's name
 };
 

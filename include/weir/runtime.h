@@ -20,7 +20,7 @@ namespace weir::inline v0 {
 
 struct RuntimeOptions {
   std::uint32_t loop_count = 1;  ///< 0: one a processor
-  LoopOptions loop;
+  LoopOptions loop{};
   Duration drain = std::chrono::seconds(10);  ///< how long sessions may take to finish after stop
   bool pins_cpus = false;                     ///< loop i on processor i
   bool raises_descriptors = true;             ///< allow as many open descriptors as the process may have
