@@ -19,6 +19,11 @@ struct NetExtension final : LoopExtension {
 
   /// Streams that wait for bytes and have received none since see the end of stream: an orderly stop.
   void end_idle_reads();
+  /// Not where the kernel copies after all, as it does on loopback: then it only costs a second completion.
+  bool is_zero_copy_worth_it() const {
+    const std::uint64_t copied = loop.metrics.zero_copy_copied;
+    return copied < 64 || copied * 2 < loop.metrics.zero_copy_sends;
+  }
   bool has_room() const { return loop.metrics.connections < loop.limits.connections_max; }
   void connection_opened() { ++loop.metrics.connections; }
   void connection_closed();  // listeners that wait for room go on

@@ -66,7 +66,7 @@ void SocketCore::send_outbox() {
   op.kind = OpKind::send;
   op.chain = &outbox_;
   do {
-    op.zero_copy = outbox_.bytes() >= net.zero_copy_bytes;
+    op.zero_copy = outbox_.bytes() >= net.zero_copy_bytes && net.is_zero_copy_worth_it();
     set(kSendBusy);
     Completion completion;
     if (!loop_.submit_inline(op, completion)) return;
