@@ -229,7 +229,7 @@ class [[nodiscard]] WEIR_API Stream::FinishOp : public Waiter {
 
 /// Moves everything from one stream to the other until the end: buffers, pressure, half-close. Copies nothing.
 /// Errors: the first of either side; the caller decides what to close.
-Task<> pipe(Stream& from, Stream& to);
+WEIR_API Task<> pipe(Stream& from, Stream& to);
 
 /// Two streams joined in memory, with the same marks, pressure, half-close and reset as sockets.
 WEIR_API std::pair<Stream, Stream> make_stream_pair(Loop& loop);
