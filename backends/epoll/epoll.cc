@@ -82,9 +82,11 @@ class EpollBackend final : public ReadinessBackend {
     serve_queued(sink);
   }
 
-  std::int64_t watch(const Slot& slot, std::uint32_t events, bool once) override {
-    // A poll op asks what poll(2) would: there the peer's end alone is readable, not hung up.
-    const std::uint32_t flags = events | (once ? EPOLLONESHOT : EPOLLET | EPOLLRDHUP);
+  std::int64_t watch(const Slot& slot, std::uint32_t events, Watch how) override {
+    std::uint32_t flags = events;
+    if (how == Watch::edge) flags |= EPOLLET | EPOLLRDHUP;
+    if (how == Watch::once)
+      flags |= EPOLLONESHOT;  // without RDHUP, as poll(2): the peer's end alone is readable
     return slot.has(kRegistered) ? os::epoll_change(epoll_, slot.native, flags, slot.handle)
                                  : os::epoll_add(epoll_, slot.native, flags, slot.handle);
   }

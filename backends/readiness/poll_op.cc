@@ -26,7 +26,7 @@ void ReadinessBackend::arm_polls(Slot& slot) {
   for (const Op* op = slot.reads.head; op != nullptr; op = op->next)
     events |= static_cast<const PollOp*>(op)->events;
   if (slot.reads.head == nullptr) return;
-  const std::int64_t result = watch(slot, events, /*once=*/true);
+  const std::int64_t result = watch(slot, events, Watch::once);
   if (result >= 0) {
     slot.set(kRegistered);
     return;

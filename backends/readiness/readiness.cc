@@ -127,8 +127,8 @@ Submitted ReadinessBackend::submit_rest(Op& op) {
     leave_polled(slot);
   switch (op.kind) {
     case OpKind::recv:
-    case OpKind::recvmsg:
-    case OpKind::accept: return submit_read(slot, op);
+    case OpKind::recvmsg: return submit_read(slot, op);
+    case OpKind::accept: return submit_accept(slot, static_cast<AcceptOp&>(op));
     case OpKind::send:
     case OpKind::sendmsg: return submit_write(slot, op);
     case OpKind::connect: return submit_connect(slot, static_cast<ConnectOp&>(op));
@@ -250,6 +250,8 @@ bool ReadinessBackend::has_share(Slot& slot) {
 // its place in the ready list, for no edge will tell of it again.
 void ReadinessBackend::serve(Slot& slot, Sink& sink) {
   if (slot.has(kPolled)) return;
+  if ((slot.bits & (kListener | kReading | kReadReady)) == (kListener | kReadReady))
+    return rest_listener(slot);
   constexpr std::uint32_t kReads = kReading | kReadReady;
   constexpr std::uint32_t kWrites = kWriting | kWriteReady;
   if (slot.has(kWriting)) serve_writes(slot, sink);

@@ -53,11 +53,16 @@ class ReadinessBackend : public Backend, private PoolListener {
   void serve_queued(Sink& sink);
 
   BackendContext context_;
+  enum class Watch : std::uint8_t {
+    edge,   // reports what becomes so: sockets
+    level,  // reports what is so, each time: listeners
+    once,   // reports what is so, and then nothing more: poll ops
+  };
 
  private:
   // The poller's own part; both are rare.
-  /// Registers the slot, or changes its registration, to report `events`: each edge, or once and by level.
-  virtual std::int64_t watch(const Slot& slot, std::uint32_t events, bool once) = 0;
+  /// Registers the slot, or changes its registration, to report `events`. 0 or -errno.
+  virtual std::int64_t watch(const Slot& slot, std::uint32_t events, Watch how) = 0;
   virtual void unwatch(const Slot& slot) = 0;
 
   bool has_work() const { return has_news_ || !ready_.empty(); }
@@ -95,8 +100,14 @@ class ReadinessBackend : public Backend, private PoolListener {
   bool wants_bulk(const Slot& slot, const RecvOp& op) const;
   void after_receive(Slot& slot, std::size_t got, std::size_t asked, Completion& out);
   void push_read(Slot& slot, Op& op, Completion& completion, Sink& sink);
-  void serve_accepts(Slot& slot, AcceptOp& op, Sink& sink);
   void starve(Slot& slot, Pool& group);
+
+  // Accepting.
+  Submitted submit_accept(Slot& slot, AcceptOp& op);
+  void serve_accepts(Slot& slot, AcceptOp& op, Sink& sink);
+  std::uint32_t batch_of(Slot& slot, const AcceptOp& op) const;
+  void rest_listener(Slot& slot);
+  static void tell_handle(const Result<Handle>& handle, Completion& out);
 
   // Writing.
   Submitted submit_rest(Op& op);

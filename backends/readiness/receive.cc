@@ -1,4 +1,4 @@
-// Reading: accept, recv and recvmsg.
+// Reading: recv and recvmsg.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -23,33 +23,6 @@ std::optional<std::int32_t> result_from_recv(std::int64_t native) {
   }
 }
 
-enum class Accepted { connection, nothing, retry, error };
-
-// A connection that died in the queue, or that a filter refused, says nothing about the listener.
-Accepted sort_accept(std::int64_t native) {
-  if (native >= 0) return Accepted::connection;
-  switch (-native) {
-    case EAGAIN: return Accepted::nothing;
-    case ECONNABORTED:
-    case EPERM:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case ENONET: return Accepted::retry;
-    case EBADF:
-    case EFAULT:
-    case EINVAL:
-    case ENOTSOCK:
-    case EOPNOTSUPP: WEIR_UNREACHABLE("accept: not a listener, or closed by others", native);
-    default:
-      return Accepted::
-          error;  // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays queued in the kernel
-  }
-}
-
 // Blocks of a pool for one receive: as many as are wanted, had, and can be told of.
 struct Batch {
   std::array<Block*, kBulkBlocksMax> blocks;
@@ -71,8 +44,7 @@ struct Batch {
 }  // namespace
 
 Submitted ReadinessBackend::submit_read(Slot& slot, Op& op) {
-  if (slot.reads.head == nullptr && slot.has(kReadReady) && !op.multishot &&
-      op.kind != OpKind::accept) {
+  if (slot.reads.head == nullptr && slot.has(kReadReady) && !op.multishot) {
     const bool is_bulk = op.kind == OpKind::recv && wants_bulk(slot, static_cast<RecvOp&>(op));
     if (slot.has(kReadDoubt)) {
       op.backend_bits |= kDoubted;
@@ -92,7 +64,7 @@ void ReadinessBackend::wait_readable(Slot& slot, Op& op) {
   slot.push_read(op);
   if (!slot.has(kReadWatched)) [[unlikely]] {
     const std::uint32_t events = kReadable | (slot.has(kWriteWatched) ? kWritable : 0u);
-    if (const std::int64_t result = watch(slot, events, /*once=*/false); result < 0) {
+    if (const std::int64_t result = watch(slot, events, Watch::edge); result < 0) {
       slot.remove_read(op);
       op.backend_bits = 0;
       return end_later(op, result);
@@ -262,38 +234,6 @@ bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
     }
   }
   return true;
-}
-
-// EMFILE and its like end the op: the bit stays set, so the next accept tries the connection that waits in the kernel.
-void ReadinessBackend::serve_accepts(Slot& slot, AcceptOp& op, Sink& sink) {
-  std::uint32_t budget = op.accepts_max != 0 ? op.accepts_max : context_.limits.accepts_per_turn;
-  for (; budget > 0 && sink.room() > 0; --budget) {
-    const std::int64_t native = os::accept(slot.native, /*non_blocking=*/true);
-    Completion completion{.id = op.id};
-    switch (sort_accept(native)) {
-      case Accepted::retry: continue;
-      case Accepted::nothing: not_ready(slot, kReadReady, native); return;
-      case Accepted::error: completion.result = static_cast<std::int32_t>(native); break;
-      case Accepted::connection:
-        completion.flags = kHandle;
-        if (const Result<Handle> handle = adopt(native, kOwned | kStream | kWriteReady);
-            handle.ok()) {
-          completion.buffer = handle.value().value;
-        } else {
-          completion = {.id = op.id, .result = -EMFILE};
-        }
-        break;
-    }
-    if (op.multishot && completion.result >= 0) {
-      completion.flags |= kMore;
-      sink.push(op, completion);
-      continue;
-    }
-    slot.pop_read();
-    op.backend_bits = 0;
-    sink.push(op, completion);
-    return;
-  }
 }
 
 }  // namespace weir::inline v0

@@ -98,8 +98,7 @@ void ReadinessBackend::wait_writable(Slot& slot, Op& op) {
   op.backend_bits |= kWaiting;
   slot.push_write(op);
   if (!slot.has(kWriteWatched)) {
-    if (const std::int64_t result = watch(slot, kReadable | kWritable, /*once=*/false);
-        result < 0) {
+    if (const std::int64_t result = watch(slot, kReadable | kWritable, Watch::edge); result < 0) {
       slot.remove_write(op);
       op.backend_bits = 0;
       return end_later(op, result);

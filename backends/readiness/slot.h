@@ -32,6 +32,7 @@ enum SlotBit : std::uint32_t {
   kReceiving = 1 << 16,  // the first read is a recv into a group
   kReading = 1 << 17,    // there are reads
   kWriting = 1 << 18,    // there are writes
+  kListener = 1 << 19,
 };
 /// The end or an error was seen: a short count proves nothing any more.
 inline constexpr std::uint32_t kEnding = kFailed | kHungUp | kPeerFinished;
@@ -70,11 +71,12 @@ struct Slot {
   std::uint32_t next_ready = kNoSlot;  // in the ready list
   std::uint32_t next_other =
       kNoSlot;                   // in a group's list of starved slots, or the list of free ones
-  std::uint32_t turn = 0;        // that turn_bytes belongs to
+  std::uint32_t turn = 0;        // when it was last served, and what turn_bytes belongs to
   std::uint32_t turn_bytes = 0;  // received
   std::uint8_t read_tries =
       0;  // in a row: that found nothing, or in doubt, that would have found something
   std::uint8_t write_tries = 0;
+  std::uint16_t accept_batch = 0;  // a listener's: how many it took last, 0 when that was all
 
   bool has(std::uint32_t bit) const { return (bits & bit) != 0; }
   void set(std::uint32_t bit) { bits |= bit; }
@@ -146,6 +148,7 @@ class SlotTable {
     free_ = slot.next_other;
     slot.next_other = kNoSlot;
     slot.read_tries = slot.write_tries = 0;
+    slot.accept_batch = 0;
     return &slot;
   }
   /// The slot's handle means nothing from here on; a late event of it at worst marks the next user ready.
