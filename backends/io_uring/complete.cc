@@ -29,33 +29,23 @@ bool is_of_the_connection(std::int32_t result) {
 
 }  // namespace
 
-void IoUring::reap() {
-  const auto each = [this](const io_uring_cqe& cqe) { complete(cqe); };
-  ring_.reap(each);
-  while (
-      ring_
-          .has_overflow()) {  // the kernel kept what found no room; entering moves it into the queue
-    ++context_.metrics.completion_overflows;
-    enter(0, 0);
-    if (ring_.reap(each) == 0) break;
-  }
+// An id of ours, or of nobody.
+void IoUring::complete_other(OpId id, const io_uring_cqe& cqe) {
+  if (static_cast<std::uint8_t>(id.kind()) >= kFirstInternal) return complete_internal(id, cqe);
+  drop_stale(id, cqe);
 }
 
-void IoUring::complete(const io_uring_cqe& cqe) {
-  const OpId id{cqe.user_data};
-  if (static_cast<std::uint8_t>(id.kind()) >= kFirstInternal) return complete_internal(id, cqe);
-  Op* const op = context_.ops.find(id);
-  if (op == nullptr || (op->backend_bits & kInKernel) == 0) return drop_stale(id, cqe);
+void IoUring::complete_op(Op& op, const io_uring_cqe& cqe) {
   if ((cqe.flags & IORING_CQE_F_MORE) == 0)
-    op->backend_bits &= static_cast<std::uint8_t>(~kInKernel);
-  switch (op->kind) {
-    case OpKind::recv: return complete_recv(static_cast<RecvOp&>(*op), cqe);
-    case OpKind::send: return complete_send(static_cast<SendOp&>(*op), cqe);
-    case OpKind::accept: return complete_accept(static_cast<AcceptOp&>(*op), cqe);
-    case OpKind::poll: return complete_poll(static_cast<PollOp&>(*op), cqe);
+    op.backend_bits &= static_cast<std::uint8_t>(~kInKernel);
+  switch (op.kind) {
+    case OpKind::recv: return complete_recv(static_cast<RecvOp&>(op), cqe);
+    case OpKind::send: return complete_send(static_cast<SendOp&>(op), cqe);
+    case OpKind::accept: return complete_accept(static_cast<AcceptOp&>(op), cqe);
+    case OpKind::poll: return complete_poll(static_cast<PollOp&>(op), cqe);
     case OpKind::recvmsg:
-    case OpKind::sendmsg: return complete_message(static_cast<MsgOp&>(*op), cqe);
-    default: return end(*op, cqe.res);
+    case OpKind::sendmsg: return complete_message(static_cast<MsgOp&>(op), cqe);
+    default: return end(op, cqe.res);
   }
 }
 
@@ -120,11 +110,6 @@ void IoUring::end(Op& op, const Completion& completion) {
     }
   }
   push(op, completion);
-}
-
-void IoUring::push(Op& op, const Completion& completion) {
-  ++pushed_count_;
-  sink_->push(op, completion);
 }
 
 // ---- the kinds that need no more than this

@@ -52,6 +52,7 @@ constexpr Since kUses[] = {
     {row(Use::absolute_timeout), "wait until a time", 612},
     {row(Use::registered_ring), "registered ring", 518},
     {row(Use::no_iowait), "no iowait", 615},
+    {row(Use::skip_success), "send without a report", 517},
 };
 static_assert(std::size(kUses) == kUseCount);
 

@@ -30,8 +30,9 @@ enum class Use : std::uint8_t {
   absolute_timeout,
   registered_ring,
   no_iowait,
+  skip_success,
 };
-inline constexpr std::size_t kUseCount = 12;
+inline constexpr std::size_t kUseCount = 13;
 
 /// One row of a table: a bit or number of the kernel's interface, its name, and the first kernel that has it.
 struct Since {
@@ -49,7 +50,6 @@ struct Counters {
   std::array<std::uint64_t, kUseCount> uses{};
   std::uint32_t setup_flags = 0;        ///< that the kernel accepted
   std::uint64_t enters = 0;             ///< io_uring_enter calls
-  std::uint64_t early_waits = 0;        ///< of those, that waited past the sends they carried
   std::uint64_t bulk_switches = 0;      ///< multishot receives cancelled for the sake of the others
   std::uint64_t multishot_returns = 0;  ///< and those that went back to multishot
   std::uint64_t full_queues =

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "src/os/fault.h"
 
@@ -14,7 +15,7 @@ ReceiveGroup::~ReceiveGroup() {
   io_uring_free_buf_ring(ring_, entries_, entry_count_, pool_.group());
   // Ids that are not free are posted: the kernel has forgotten them with the ring.
   std::vector<bool> is_free(entry_count_);
-  for (const std::uint16_t id : free_ids_) is_free[id] = true;
+  for (std::uint32_t i = 0; i < free_count_; ++i) is_free[free_ids_[i]] = true;
   for (std::uint32_t id = 0; id < entry_count_; ++id) {
     if (!is_free[id]) pool_.give_back(blocks_[id]);
   }
@@ -31,33 +32,26 @@ int ReceiveGroup::open(io_uring& ring) {
   entries_ = entries;
   entry_count_ = count;
   target_ = std::min(kPostedMin, count);
-  blocks_.resize(count);
-  free_ids_.resize(count);
+  blocks_ = std::make_unique<Block*[]>(count);
+  free_ids_ = std::make_unique<std::uint16_t[]>(count);
+  free_count_ = count;
   for (std::uint32_t i = 0; i < count; ++i)
     free_ids_[i] = static_cast<std::uint16_t>(count - 1 - i);
   return 0;
 }
 
-void ReceiveGroup::refill() {
-  if (entries_ == nullptr) return;
-  window_use_ = std::max(window_use_, turn_use_);
-  turn_use_ = 0;
-  if (++window_turns_ == kWindowTurns) {
-    if (window_use_ < target_ / 4 && target_ > kPostedMin) target_ /= 2;
-    window_turns_ = window_use_ = 0;
-  }
-  const int mask = static_cast<int>(entry_count_) - 1;
-  int added = 0;
+void ReceiveGroup::end_window() {
+  if (window_use_ < target_ / 4 && target_ > kPostedMin) target_ /= 2;
+  window_turns_ = window_use_ = 0;
+}
+
+void ReceiveGroup::post() {
   while (posted_ < target_) {
     Block* const block = pool_.take_for_backend(BlockState::posted);
     if (block == nullptr) break;
-    const std::uint16_t id = free_ids_.back();
-    free_ids_.pop_back();
-    blocks_[id] = block;
-    io_uring_buf_ring_add(entries_, block->base, block->capacity, id, mask, added++);
+    add(*block, free_ids_[--free_count_]);
     ++posted_;
   }
-  if (added != 0) io_uring_buf_ring_advance(entries_, added);
 }
 
 void ReceiveGroup::grow() {

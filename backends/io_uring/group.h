@@ -5,7 +5,8 @@
 #include <liburing.h>
 
 #include <cstdint>
-#include <vector>
+#include <memory>
+#include <utility>
 
 #include "backends/io_uring/op_list.h"
 #include "weir/pool.h"
@@ -31,22 +32,48 @@ class ReceiveGroup {
   std::uint32_t posted() const { return posted_; }
   std::uint32_t target() const { return target_; }
 
-  /// Once a turn: posts blocks up to the target, as far as the pool has them.
-  void refill();
-  /// The kernel chose buffer `id`: its block is nobody's but the caller's from here on.
+  /// Once a turn: posts blocks up to the target, as far as the pool has them, and shows them to the kernel.
+  void refill() {
+    if (turn_use_ != 0) note_use();
+    if (posted_ < target_) post();
+    if (added_ != 0) publish();
+  }
+  /// The kernel chose buffer `id`: its block is nobody's but the caller's from here on. Another one takes its place.
   Block* take(std::uint16_t id) {
-    --posted_;
     ++turn_use_;
     Block* const block = blocks_[id];
-    free_ids_.push_back(id);
+    Block* const next = posted_ <= target_ ? pool_.take_for_backend(BlockState::posted) : nullptr;
+    if (next != nullptr) [[likely]] {
+      add(*next, id);
+    } else {
+      --posted_;
+      free_ids_[free_count_++] = id;
+    }
     return block;
   }
   /// A receive found the ring empty.
   void grow();
+  /// Blocks that a receive could get now, from the ring or from the pool.
+  std::uint32_t available() const { return posted_ + pool_.blocks_max() - pool_.in_use(); }
 
   OpList starved;  ///< receives that wait for a block, in order
 
  private:
+  void add(Block& block, std::uint16_t id) {
+    blocks_[id] = &block;
+    io_uring_buf_ring_add(entries_, block.base, block.capacity, id,
+                          static_cast<int>(entry_count_ - 1), added_++);
+  }
+  void publish() { io_uring_buf_ring_advance(entries_, std::exchange(added_, 0)); }
+  void note_use() {
+    if (turn_use_ > window_use_) window_use_ = turn_use_;
+    turn_use_ = 0;
+    if (++window_turns_ == kWindowTurns) [[unlikely]]
+      end_window();
+  }
+  void end_window();
+  void post();
+
   Pool& pool_;
   io_uring* ring_ = nullptr;
   io_uring_buf_ring* entries_ = nullptr;
@@ -56,8 +83,10 @@ class ReceiveGroup {
   std::uint32_t turn_use_ = 0;
   std::uint32_t window_use_ = 0;
   std::uint32_t window_turns_ = 0;
-  std::vector<Block*> blocks_;  // by buffer id
-  std::vector<std::uint16_t> free_ids_;
+  std::unique_ptr<Block*[]> blocks_;           // by buffer id
+  std::unique_ptr<std::uint16_t[]> free_ids_;  // a stack
+  std::uint32_t free_count_ = 0;
+  int added_ = 0;  // to the ring, and not shown to the kernel yet
 };
 
 }  // namespace weir::inline v0::uring

@@ -78,8 +78,14 @@ int IoUring::start(Kernel mask, unsigned submissions) {
   caps_.multishot_accept = features.has(Use::accept_multishot);
   caps_.multishot_recv = features.has(Use::recv_multishot) && features.has(Use::buffer_ring);
   caps_.zero_copy_send = features.has_opcode(IORING_OP_SEND_ZC);
+  quiet_max_ = features.has(Use::skip_success) ? submissions : 0;
+  quiet_sends_ = std::make_unique_for_overwrite<QuietSend[]>(quiet_max_);
+  if (features.has(Use::send_waitall)) {
+    send_flags_ |= MSG_WAITALL;
+    ring_.counters().count(Use::send_waitall);
+  }
   notes_.push_back(
-      "kernel: as " + name_of_kernel(features.found) +
+      "kernel: " + name_of_kernel(features.found) + " or later" +
       (features.kernel < features.found ? ", used as " + name_of_kernel(features.kernel) : ""));
   notes_.push_back("setup: " + describe_flags(setup_flag_table(), ring_.counters().setup_flags));
   return 0;
@@ -136,7 +142,7 @@ void IoUring::drain() {
         prepare_cancel({internal_id(0, 0, kWakeEvent).value, internal_id(0, 0, kOwnCancel).value}));
   }
   for (int round = 0; is_wake_armed_ && round < kRoundsMax; ++round) {
-    enter(0, 0);
+    enter(0, kNever);
     ring_.reap([this](const io_uring_cqe& cqe) { take_home(cqe); });
   }
 }

@@ -1,7 +1,8 @@
 // The io_uring backend: the kernel carries out the ops, this file's class keeps the books. One enter a turn hands over
 // what was submitted and waits; completions name an OpId, so one that comes too late finds nobody and is counted.
-// What its parts do: submit.cc fills entries, complete.cc sorts completions, receive.cc and group.cc run receive
-// groups, send.cc sends and keeps zero-copy memory, sockets.cc holds the handles, wake.cc ends waits.
+// What its parts do: turn.cc is the path of a turn, submit.cc fills entries, complete.cc sorts completions, receive.cc
+// and group.cc run receive groups, send.cc gathers and keeps zero-copy memory, sockets.cc holds the handles, wake.cc
+// ends waits.
 #pragma once
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -38,14 +39,14 @@ enum Internal : std::uint8_t {
 // Op::backend_bits.
 enum OpBit : std::uint8_t {  // the last two bits mean another thing for each kind
   kInKernel = 1 << 0,        // a request of it is with the kernel, or in the queue to it
-  kQueued = 1 << 1,          // in the overflow list
-  kWaiting = 1 << 2,         // in the waiting list, or in a group's
+  kListed = 1 << 1,          // in the overflow list, the waiting list, or a group's
+  kQuiet = 1 << 2,           // a send whose success the kernel does not report
   kCancelAsked = 1 << 3,
   kCancelRetried = 1 << 4,
   kEnded = 1 << 5,  // its terminal is in the sink
   kZeroCopySend = 1 << 6,
-  kCopyingSend = 1 << 7,  // zero-copy was refused: copy
-  kPausing = 1 << 6,      // an accept that we cancelled: enough wait to be delivered
+  kPlainSend = 1 << 7,  // zero-copy was refused, or there was no room: copy, and wait for room
+  kPausing = 1 << 6,    // an accept that we cancelled: enough wait to be delivered
 };
 
 constexpr OpId internal_id(std::uint32_t slot, std::uint32_t generation, Internal kind) {
@@ -63,13 +64,12 @@ enum class Step : std::uint8_t {
 };
 
 struct Socket {
-  int fd = -1;                  // or the next free slot
+  int fd = -1;
   std::uint16_t in_flight = 0;  // ops without a terminal
   std::uint16_t sends = 0;      // of those, sends: a half-close comes behind them
   Step step = Step::none;
   bool is_owned : 1 = false;
-  bool is_paced : 1 =
-      false;  // receives poll and take at most its share a turn, instead of a multishot
+  bool is_paced : 1 = false;        // no multishot: polls, and takes at most its share a turn
   bool is_ready : 1 = false;        // paced: there is something to take
   bool was_full : 1 = false;        // the last take filled its memory
   bool is_drained : 1 = false;      // the last receive said that nothing was left
@@ -120,14 +120,25 @@ class IoUring final : public Backend {
   // sockets.cc
   Handle add_socket(int fd, bool is_owned);
   void release_socket(Handle handle);
-  Socket& socket(Handle handle);
+  Socket& socket(Handle handle) {
+    WEIR_CHECK_LT(handle.value, socket_count_);
+    return sockets_.data()[handle.value];
+  }
   const Socket& socket(Handle handle) const { return const_cast<IoUring*>(this)->socket(handle); }
 
   // submit.cc
+  Submitted submit_other(Op& op);
   Submitted start(Op& op);
+  void put_off(Op& op);
   bool prepare(Op& op);  // false: no room in the queue
+  bool prepare_send(SendOp& op, const Socket& socket);
   bool prepare_simple(Op& op, const Socket& socket);
-  io_uring_sqe& entry_for(Op& op);
+  io_uring_sqe& entry_for(Op& op) {
+    io_uring_sqe& entry = ring_.next();
+    entry.user_data = op.id.value;
+    op.backend_bits |= kInKernel;
+    return entry;
+  }
   Submitted done(Op& op, std::int32_t result);
   Submitted submit_shutdown(ShutdownOp& op, Socket& socket);
   Submitted submit_close(CloseOp& op, Socket& socket);
@@ -145,8 +156,7 @@ class IoUring final : public Backend {
   std::uint64_t user_data_of(const Op& op);
 
   // complete.cc
-  void reap();
-  void complete(const io_uring_cqe& cqe);
+  void complete_other(OpId id, const io_uring_cqe& cqe);
   void complete_op(Op& op, const io_uring_cqe& cqe);
   void complete_internal(OpId id, const io_uring_cqe& cqe);
   void complete_cancel(OpId id, std::int32_t result);
@@ -156,7 +166,10 @@ class IoUring final : public Backend {
   void end(Op& op, std::int32_t result, std::uint16_t flags = 0);
   void end(Op& op, const Completion& completion);
   void end_cancelled(Op& op) { end(op, -ECANCELED); }
-  void push(Op& op, const Completion& completion);
+  void push(Op& op, const Completion& completion) {
+    ++pushed_count_;
+    sink_->push(op, completion);
+  }
   Op* op_at(OpId id) const;  // by slot and generation alone
 
   // receive.cc
@@ -171,20 +184,46 @@ class IoUring final : public Backend {
   void go_on_receiving(RecvOp& op, Socket& socket);
   void starve(RecvOp& op);
   void feed_starved(ReceiveGroup& group);
-  bool is_over_share(const RecvOp& op, Socket& socket, std::uint32_t bytes);
+  void pace(RecvOp& op, Socket& socket);
+  static constexpr std::uint16_t kUndeliveredMax = 32;  // results of one socket in the sink
+  /// Has this socket had its share of this turn, or of the sink?
+  bool is_over_share(const RecvOp& op, Socket& socket, std::uint32_t bytes) const {
+    if (socket.turn != turn_) {
+      socket.turn = turn_;
+      socket.charged_bytes = 0;
+    }
+    socket.charged_bytes += bytes;
+    return socket.charged_bytes >= context_.limits.bytes_per_socket_turn ||
+           op.undelivered >= kUndeliveredMax;
+  }
+  static std::uint16_t hint_of(const io_uring_cqe& cqe) {
+    return (cqe.flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 ? std::uint16_t{kNonEmpty}
+                                                         : std::uint16_t{0};
+  }
   ReceiveGroup& group_of(const RecvOp& op);
 
   // send.cc
-  bool prepare_send(SendOp& op, const Socket& socket);
   bool prepare_message(MsgOp& op, const Socket& socket);
   struct Pieces {
     iovec* segments;
     std::uint32_t count = 0;
+    std::uint32_t bytes = 0;
   };
   Pieces gather(const BufChain& chain, std::uint32_t bytes_max);
   OpId zero_copy_id(std::uint32_t index);
   void keep_until_notified(SendOp& op, io_uring_sqe& entry, std::uint32_t piece_count);
   void forget_zero_copy(std::uint32_t index);
+  bool prepare_gather(SendOp& op, const Socket& socket);
+  bool may_be_quiet(const SendOp& op) const {
+    return op.lazy && quiet_count_ < quiet_max_ && (op.backend_bits & kPlainSend) == 0;
+  }
+  void be_quiet(SendOp& op, io_uring_sqe& entry, std::uint32_t bytes) {
+    entry.flags |= IOSQE_CQE_SKIP_SUCCESS;
+    entry.msg_flags |= MSG_DONTWAIT;
+    op.backend_bits |= kQuiet;
+    quiet_sends_[quiet_count_++] = {&op, bytes};
+    ring_.counters().count(Use::skip_success);
+  }
   void complete_send(SendOp& op, const io_uring_cqe& cqe);
   void complete_message(MsgOp& op, const io_uring_cqe& cqe);
   void complete_zero_copy(OpId id, const io_uring_cqe& cqe);
@@ -193,8 +232,16 @@ class IoUring final : public Backend {
   bool prepare_wake();
   void complete_wake(const io_uring_cqe& cqe);
   bool prepare_timeout(std::uint64_t deadline_ns);
-  void wait_and_submit(std::uint64_t deadline_ns);
+
+  // turn.cc
+  void complete(const io_uring_cqe& cqe);
+  void complete_armed(RecvOp& op, const io_uring_cqe& cqe);
+  void end_quiet_sends();
+  bool may_stay_quiet() const;
+  void wait(std::uint64_t deadline_ns);
   void enter(unsigned wait_count, std::uint64_t deadline_ns);
+  void reap_overflow();
+  bool do_chores();
 
   enum class Sleep : int { awake, sleeping, notified };
 
@@ -204,9 +251,12 @@ class IoUring final : public Backend {
   Ring ring_;
   Sink* sink_ = nullptr;  // during poll()
   std::uint32_t turn_ = 0;
-  std::uint32_t pushed_count_ = 0;  // results put into the sink by this poll
-  bool needs_sweep_ = false;        // a cancelled op waits in a list
+  std::uint32_t pushed_count_ = 0;  // results put into the sink by this poll before it entered
+  bool has_chores_ = true;          // something is left to the next poll: see do_chores()
+  int send_flags_ = MSG_NOSIGNAL;
+  bool needs_sweep_ = false;  // a cancelled op waits in a list
   std::vector<Socket> sockets_;
+  std::uint32_t socket_count_ = 0;  // of sockets_
   std::vector<std::uint32_t> free_sockets_;
   std::vector<std::uint32_t>
       closed_sockets_;  // free from the next poll on, when their last completions are delivered
@@ -215,6 +265,13 @@ class IoUring final : public Backend {
   OpList overflow_;  // found the queue full
   OpList waiting_;   // for something of ours: deliveries, sends before a half-close
   std::vector<PendingCancel> cancels_;  // found the queue full
+  struct QuietSend {
+    SendOp* op;
+    std::uint32_t bytes;
+  };
+  std::unique_ptr<QuietSend[]> quiet_sends_;  // handed over, or about to be
+  std::uint32_t quiet_count_ = 0;
+  std::uint32_t quiet_max_ = 0;  // 0: the kernel always reports
   Records records_;
   Scratch scratch_;
 

@@ -13,15 +13,7 @@
 namespace weir::inline v0::uring {
 namespace {
 
-constexpr std::uint32_t kChargeMin =
-    2048;  // a small receive pins a whole block: it counts for more than its bytes
-constexpr std::uint16_t kUndeliveredMax = 64;  // of one socket, in the sink
 constexpr std::uint8_t kShortTakesToReturn = 4;
-
-std::uint16_t hint_of(const io_uring_cqe& cqe) {
-  return (cqe.flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 ? static_cast<std::uint16_t>(kNonEmpty)
-                                                       : std::uint16_t{0};
-}
 
 bool is_try_again(std::int32_t result) { return result == -EAGAIN || result == -EINTR; }
 
@@ -157,10 +149,20 @@ void IoUring::complete_target_recv(RecvOp& op, const io_uring_cqe& cqe) {
   again(op);
 }
 
+// It took more than its share: the multishot goes, and from now on it asks.
+void IoUring::pace(RecvOp& op, Socket& from) {
+  if (from.step != Step::multishot || (op.backend_bits & kCancelAsked) != 0) return;
+  ++ring_.counters().bulk_switches;
+  ++context_.metrics.socket_budget_hits;
+  from.step = Step::stopping;
+  from.is_paced = from.is_ready = from.was_full = true;
+  from.short_count = 0;
+  queue_cancel(op, kOwnCancel);
+}
+
 // A buffer that the kernel chose, by a multishot or by a single receive.
 void IoUring::complete_select(RecvOp& op, Socket& from, const io_uring_cqe& cqe) {
   ReceiveGroup& group = group_of(op);
-  const bool goes_on = (cqe.flags & IORING_CQE_F_MORE) != 0;
   const bool has_block = (cqe.flags & IORING_CQE_F_BUFFER) != 0;
   Block* const block =
       has_block ? group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT))
@@ -176,21 +178,9 @@ void IoUring::complete_select(RecvOp& op, Socket& from, const io_uring_cqe& cqe)
     if (!op.multishot) return end(op, completion);
     completion.flags |= kMore;
     push(op, completion);
-    const bool is_over = is_over_share(op, from, bytes);
-    if (!goes_on) {
-      from.is_ready = !from.is_drained;
-      if (is_over) from.is_paced = true;
-      return go_on_receiving(op, from);
-    }
-    if (is_over && from.step == Step::multishot && (op.backend_bits & kCancelAsked) == 0) {
-      ++ring_.counters().bulk_switches;
-      ++context_.metrics.socket_budget_hits;
-      from.step = Step::stopping;
-      from.is_paced = from.is_ready = from.was_full = true;
-      from.short_count = 0;
-      queue_cancel(op, kOwnCancel);
-    }
-    return;
+    from.is_ready = !from.is_drained;
+    if (is_over_share(op, from, bytes)) from.is_paced = true;
+    return go_on_receiving(op, from);
   }
   if (block != nullptr) group.pool().give_back(block);
   if (cqe.res == 0) return end(op, 0, kEof);
@@ -252,33 +242,22 @@ void IoUring::go_on_receiving(RecvOp& op, Socket& from) {
   again(op);
 }
 
-// Has this socket had its share of this turn, or of the sink?
-bool IoUring::is_over_share(const RecvOp& op, Socket& from, std::uint32_t bytes) {
-  if (from.turn != turn_) {
-    from.turn = turn_;
-    from.charged_bytes = 0;
-  }
-  from.charged_bytes += std::max(bytes, kChargeMin);
-  return from.charged_bytes >= context_.limits.bytes_per_socket_turn ||
-         op.undelivered >= kUndeliveredMax;
-}
-
 // ---- empty groups
 
 void IoUring::starve(RecvOp& op) {
   ++context_.metrics.no_buffers;
-  op.backend_bits |= kWaiting;
+  op.backend_bits |= kListed;
   group_of(op).starved.push(op);
+  has_chores_ = true;
 }
 
 // As many as there are blocks for, in order; the others keep their places.
 void IoUring::feed_starved(ReceiveGroup& group) {
   OpList all = group.starved;
   group.starved = {};
-  std::uint32_t blocks = group.posted() + group.pool().blocks_max() - group.pool().in_use();
-  for (; !all.empty() && blocks > 0; --blocks) {
+  for (std::uint32_t blocks = group.available(); !all.empty() && blocks > 0; --blocks) {
     Op& op = all.pop();
-    op.backend_bits &= static_cast<std::uint8_t>(~kWaiting);
+    op.backend_bits &= static_cast<std::uint8_t>(~kListed);
     again(op);
   }
   while (!all.empty()) group.starved.push(all.pop());

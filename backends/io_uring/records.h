@@ -60,7 +60,7 @@ struct MessageRecord {
 /// A zero-copy send: the blocks it reads stay until the kernel's notification.
 struct ZeroCopyRecord {
   OpId op;
-  std::array<Buf, kPiecesMax> pieces;
+  std::array<Block*, kPiecesMax> blocks;
   std::uint32_t count = 0;
   std::uint32_t generation = 0;
   bool is_live = false;

@@ -2,9 +2,10 @@
 // loop may be made on one thread and run on another.
 #include "backends/io_uring/ring.h"
 
+#include <algorithm>
 #include <cerrno>
-#include <ctime>
 
+#include "src/os/clock.h"
 #include "src/os/linux/call.h"
 #include "src/os/socket.h"
 #include "weir/check.h"
@@ -17,24 +18,16 @@
 namespace weir::inline v0::uring {
 namespace {
 
-// A counted call that a test may answer for.
-template <typename Function>
-int call_ring(os::Call call, int fd, Function&& function) {
-  if (const os::FaultHook hook = os::fault_hook.load(std::memory_order_relaxed); hook != nullptr)
-      [[unlikely]] {
+// A counted setup that a test may answer for.
+int set_up(unsigned submissions, io_uring_params& params) {
+  if (const os::FaultHook hook = os::fault_hook.load(std::memory_order_relaxed); hook != nullptr) {
     std::size_t size = ~std::size_t{0};
     std::int64_t answer = 0;
-    if (os::ask_fault_hook(hook, call, fd, size, answer)) return static_cast<int>(answer);
+    if (os::ask_fault_hook(hook, os::Call::ring_setup, -1, size, answer))
+      return static_cast<int>(answer);
   }
   ++os::call_count;
-  return function();
-}
-
-std::uint64_t monotonic_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
-         static_cast<std::uint64_t>(now.tv_nsec);
+  return io_uring_setup(submissions, &params);
 }
 
 }  // namespace
@@ -77,8 +70,7 @@ int Ring::try_open(std::uint32_t flags, unsigned submissions) {
   params.flags = flags;
   if ((flags & IORING_SETUP_CQSIZE) != 0)
     params.cq_entries = submissions * (kCompletions / kSubmissions);
-  const int fd =
-      call_ring(os::Call::ring_setup, -1, [&] { return io_uring_setup(submissions, &params); });
+  const int fd = set_up(submissions, params);
   if (fd < 0) return fd;
   if (const int mapped = io_uring_queue_mmap(fd, &params, &ring_); mapped < 0) {
     os::close(fd);
@@ -125,44 +117,41 @@ int Ring::start() {
   return 0;
 }
 
-int Ring::enter(unsigned wait_count, std::uint64_t deadline_ns) {
-  if (!is_started_) {
-    if (const int started = start(); started < 0) return started;
+int Ring::enter_until(std::uint64_t deadline_ns) {
+  WEIR_CHECK(features_.has(Use::wait_timeout));
+  counters_.count(Use::wait_timeout);
+  unsigned flags = enter_flags_ | IORING_ENTER_EXT_ARG;
+  std::uint64_t time_ns = deadline_ns;
+  if (features_.has(Use::absolute_timeout)) {
+    flags |= IORING_ENTER_ABS_TIMER;
+    counters_.count(Use::absolute_timeout);
+  } else {
+    const std::uint64_t now = os::now_ns();
+    time_ns = std::max(deadline_ns, now) - now;
   }
-  io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
-  unsigned flags = enter_flags_ | IORING_ENTER_GETEVENTS;
+  __kernel_timespec time;
+  time.tv_sec = static_cast<__s64>(time_ns / 1'000'000'000);
+  time.tv_nsec = static_cast<long long>(time_ns % 1'000'000'000);
   io_uring_getevents_arg argument{};
-  __kernel_timespec until{};
-  if (wait_count != 0 && deadline_ns != kNever) {
-    WEIR_CHECK(features_.has(Use::wait_timeout));
-    std::uint64_t ns = deadline_ns;
-    if (features_.has(Use::absolute_timeout)) {
-      flags |= IORING_ENTER_ABS_TIMER;
-      counters_.count(Use::absolute_timeout);
-    } else {
-      const std::uint64_t now = monotonic_ns();
-      ns = deadline_ns > now ? deadline_ns - now : 0;
-    }
-    until.tv_sec = static_cast<__s64>(ns / 1'000'000'000);
-    until.tv_nsec = static_cast<long long>(ns % 1'000'000'000);
-    argument.sigmask_sz = _NSIG / 8;
-    argument.ts = reinterpret_cast<std::uintptr_t>(&until);
-    flags |= IORING_ENTER_EXT_ARG;
-    counters_.count(Use::wait_timeout);
-  }
-  const bool has_argument = (flags & IORING_ENTER_EXT_ARG) != 0;
-  const unsigned count = unsubmitted();
-  ++counters_.enters;
-  const int result = call_ring(os::Call::ring_enter, ring_.ring_fd, [&] {
-    return io_uring_enter2(enter_fd_, count, wait_count, flags,
-                           has_argument ? reinterpret_cast<sigset_t*>(&argument) : nullptr,
-                           has_argument ? sizeof(argument) : _NSIG / 8);
-  });
+  argument.sigmask_sz = _NSIG / 8;
+  argument.ts = reinterpret_cast<std::uintptr_t>(&time);
+  return call_enter(1, flags, &argument, sizeof(argument));
+}
+
+int Ring::ask_for_fault() const {
+  const os::FaultHook hook = os::fault_hook.load(std::memory_order_relaxed);
+  std::size_t size = ~std::size_t{0};
+  std::int64_t answer = 0;
+  if (hook == nullptr ||
+      !os::ask_fault_hook(hook, os::Call::ring_enter, ring_.ring_fd, size, answer))
+    return 0;
+  return static_cast<int>(answer);
+}
+
+void Ring::check_enter(int result) {
   WEIR_CHECK_NE(result, -EEXIST);  // a ring belongs to the thread that entered it first
   WEIR_CHECK_NE(
-      result,
-      -EBADR);  // the kernel lost completions for want of memory: nothing can be trusted any more
-  return result;
+      result, -EBADR);  // the kernel lost completions for want of memory: nothing is sure any more
 }
 
 }  // namespace weir::inline v0::uring

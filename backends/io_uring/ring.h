@@ -3,10 +3,12 @@
 #pragma once
 #include <liburing.h>
 
+#include <csignal>
 #include <cstdint>
 #include <thread>
 
 #include "backends/io_uring/features.h"
+#include "src/os/linux/call.h"
 
 namespace weir::inline v0::uring {
 
@@ -51,9 +53,17 @@ class Ring {
     return ring_.sq.sqe_tail - io_uring_smp_load_acquire(ring_.sq.khead);
   }
 
-  /// Hands over all entries and waits for `wait_count` completions, at most until `deadline_ns` on the monotonic clock.
-  /// Returns the entries taken, or -errno; -ETIME when the deadline came first. Entries not taken stay.
-  int enter(unsigned wait_count, std::uint64_t deadline_ns);
+  /// Hands over all entries and waits for `wait_count` completions, at most until `deadline_ns` on the monotonic
+  /// clock. Returns the entries taken, or -errno; -ETIME when time ran out first. Entries that were not taken stay.
+  int enter(unsigned wait_count, std::uint64_t deadline_ns) {
+    const unsigned tail = ring_.sq.sqe_tail;
+    io_uring_smp_store_release(ring_.sq.ktail, tail);
+    if (!is_started_) [[unlikely]] {
+      if (const int started = start(); started < 0) return started;
+    }
+    if (wait_count != 0 && deadline_ns != kNever) return enter_until(deadline_ns);
+    return call_enter(wait_count, enter_flags_, nullptr, _NSIG / 8);
+  }
 
   unsigned ready() const { return io_uring_smp_load_acquire(ring_.cq.ktail) - *ring_.cq.khead; }
   bool has_kernel_work() const {
@@ -78,11 +88,26 @@ class Ring {
  private:
   int try_open(std::uint32_t flags, unsigned submissions);
   int start();
+  int enter_until(std::uint64_t deadline_ns);
+  int call_enter(unsigned wait_count, unsigned flags, void* argument, std::size_t size) {
+    if (os::fault_hook.load(std::memory_order_relaxed) != nullptr) [[unlikely]] {
+      if (const int fault = ask_for_fault(); fault != 0) return fault;
+    }
+    ++os::call_count;
+    ++counters_.enters;
+    const int result = io_uring_enter2(enter_fd_, unsubmitted(), wait_count, flags,
+                                       static_cast<sigset_t*>(argument), size);
+    if (result < 0) [[unlikely]]
+      check_enter(result);
+    return result;
+  }
+  int ask_for_fault() const;
+  static void check_enter(int result);
 
   io_uring ring_{};
   Features features_;
   Counters counters_;
-  std::uint32_t enter_flags_ = 0;
+  std::uint32_t enter_flags_ = IORING_ENTER_GETEVENTS;
   unsigned enter_fd_ = 0;  // the descriptor, or its index among the thread's registered rings
   std::thread::id registered_by_{};
   bool is_open_ = false;

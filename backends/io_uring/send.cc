@@ -11,6 +11,8 @@
 namespace weir::inline v0::uring {
 namespace {
 
+constexpr std::size_t kSendBytesMax = 1 << 30;  // a result is an int
+
 bool is_try_again(std::int32_t result) { return result == -EAGAIN || result == -EINTR; }
 
 // The kernel would not, for want of locked memory or because this socket cannot: then it copies.
@@ -22,35 +24,31 @@ bool is_zero_copy_refused(std::int32_t result) {
 
 IoUring::Pieces IoUring::gather(const BufChain& chain, std::uint32_t bytes_max) {
   Pieces pieces{.segments = &scratch_.segments[scratch_.used]};
-  std::size_t left = bytes_max == 0 ? ~std::size_t{0} : bytes_max;
+  std::size_t left = bytes_max == 0 ? kSendBytesMax : bytes_max;
   for (const BufChain::Node* node = chain.front();
        node != nullptr && left > 0 && pieces.count < kPiecesMax; node = node->next) {
     const std::size_t bytes = std::min(left, node->buf.size());
     pieces.segments[pieces.count++] = {const_cast<std::byte*>(node->buf.data()), bytes};
+    pieces.bytes += static_cast<std::uint32_t>(bytes);
     left -= bytes;
   }
   return pieces;
 }
 
-bool IoUring::prepare_send(SendOp& op, const Socket& to) {
+// Any number of pieces, with or without copying them.
+bool IoUring::prepare_gather(SendOp& op, const Socket& to) {
   if (!scratch_.has_room()) return false;
-  const Features& features = ring_.features();
-  int flags = MSG_NOSIGNAL;
-  if (features.has(Use::send_waitall)) {
-    flags |= MSG_WAITALL;
-    ring_.counters().count(Use::send_waitall);
-  }
   const Pieces pieces = gather(*op.chain, op.bytes_max);
-  const bool is_zero_copy = op.zero_copy && (op.backend_bits & kCopyingSend) == 0 &&
-                            caps_.zero_copy_send &&
-                            (pieces.count == 1 || features.has_opcode(IORING_OP_SENDMSG_ZC));
+  const bool is_zero_copy =
+      op.zero_copy && (op.backend_bits & kPlainSend) == 0 && caps_.zero_copy_send &&
+      (pieces.count == 1 || ring_.features().has_opcode(IORING_OP_SENDMSG_ZC));
   io_uring_sqe& entry = entry_for(op);
   if (pieces.count == 1) {
     const iovec piece = pieces.segments[0];
     if (is_zero_copy) {
-      io_uring_prep_send_zc(&entry, to.fd, piece.iov_base, piece.iov_len, flags, 0);
+      io_uring_prep_send_zc(&entry, to.fd, piece.iov_base, piece.iov_len, send_flags_, 0);
     } else {
-      io_uring_prep_send(&entry, to.fd, piece.iov_base, piece.iov_len, flags);
+      io_uring_prep_send(&entry, to.fd, piece.iov_base, piece.iov_len, send_flags_);
     }
   } else {
     msghdr& header = scratch_.places[ring_.last_place()].header;
@@ -58,20 +56,27 @@ bool IoUring::prepare_send(SendOp& op, const Socket& to) {
     header.msg_iov = pieces.segments;
     header.msg_iovlen = pieces.count;
     scratch_.used += pieces.count;
+    const auto flags = static_cast<unsigned>(send_flags_);
     if (is_zero_copy) {
-      io_uring_prep_sendmsg_zc(&entry, to.fd, &header, static_cast<unsigned>(flags));
+      io_uring_prep_sendmsg_zc(&entry, to.fd, &header, flags);
     } else {
-      io_uring_prep_sendmsg(&entry, to.fd, &header, static_cast<unsigned>(flags));
+      io_uring_prep_sendmsg(&entry, to.fd, &header, flags);
     }
   }
-  if (is_zero_copy) keep_until_notified(op, entry, pieces.count);
   ring_.count(entry);
+  if (is_zero_copy) {
+    keep_until_notified(op, entry, pieces.count);
+  } else if (pieces.bytes == op.chain->bytes() && may_be_quiet(op)) {
+    be_quiet(op, entry, pieces.bytes);
+  }
   return true;
 }
 
 void IoUring::complete_send(SendOp& op, const io_uring_cqe& cqe) {
+  op.backend_bits &= static_cast<std::uint8_t>(~kQuiet);
   if (!is_try_again(cqe.res)) return end(op, cqe.res);
   if ((op.backend_bits & kCancelAsked) != 0) return end_cancelled(op);
+  op.backend_bits |= kPlainSend;  // there is no room: wait for it
   again(op);
 }
 
@@ -91,7 +96,8 @@ void IoUring::keep_until_notified(SendOp& op, io_uring_sqe& entry, std::uint32_t
   record.count = 0;
   for (const BufChain::Node* node = op.chain->front(); record.count < piece_count;
        node = node->next) {
-    record.pieces[record.count++] = node->buf.share();
+    record.blocks[record.count++] = node->buf.block();
+    hold_zero_copy(*node->buf.block());
   }
   records_.of(op) = index;
   op.backend_bits |= kZeroCopySend;
@@ -130,13 +136,13 @@ void IoUring::complete_zero_copy(OpId id, const io_uring_cqe& cqe) {
   const bool is_cancelled = (op->backend_bits & kCancelAsked) != 0;
   if (!is_refused && !is_try_again(cqe.res)) return end(*op, cqe.res);
   if (is_cancelled) return end_cancelled(*op);
-  op->backend_bits |= kCopyingSend;
+  op->backend_bits |= kPlainSend;
   again(*op);
 }
 
 void IoUring::forget_zero_copy(std::uint32_t index) {
   ZeroCopyRecord& record = records_.zero_copies[index];
-  for (std::uint32_t i = 0; i < record.count; ++i) record.pieces[i].reset();
+  for (std::uint32_t i = 0; i < record.count; ++i) release_zero_copy(*record.blocks[i]);
   record.is_live = false;
   records_.zero_copies.free(index);
 }

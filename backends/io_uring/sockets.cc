@@ -13,15 +13,11 @@ Error error_of(std::int64_t result, Operation operation) {
 
 }  // namespace
 
-Socket& IoUring::socket(Handle handle) {
-  WEIR_CHECK_LT(handle.value, sockets_.size());
-  return sockets_[handle.value];
-}
-
 Handle IoUring::add_socket(int fd, bool is_owned) {
   std::uint32_t index = static_cast<std::uint32_t>(sockets_.size());
   if (free_sockets_.empty()) {
     sockets_.emplace_back();
+    ++socket_count_;
   } else {
     index = free_sockets_.back();
     free_sockets_.pop_back();
@@ -36,6 +32,7 @@ Handle IoUring::add_socket(int fd, bool is_owned) {
 void IoUring::release_socket(Handle handle) {
   sockets_[handle.value].fd = -1;
   closed_sockets_.push_back(handle.value);
+  has_chores_ = true;
 }
 
 Result<Handle> IoUring::open(const SocketSpec& spec) {

@@ -8,19 +8,43 @@
 
 namespace weir::inline v0::uring {
 
+// What most sends are: one piece, copied.
+//
+// A reply that fits into the socket's buffer is sent while the kernel takes the entry. Its completion would end the
+// wait that carries it, and a closed loop would enter twice a request. Where the owner does not care when it hears
+// (SendOp::lazy), the entry is quiet: it does not wait for room, and does not report success. If the kernel took it
+// and nothing came, all was sent (end_quiet_sends). A part, or no room, is reported, and ends the wait.
+[[gnu::always_inline]] inline bool IoUring::prepare_send(SendOp& op, const Socket& to) {
+  const BufChain::Node* const first = op.chain->front();
+  const std::size_t bytes = first->buf.size();
+  const bool is_one_piece = first->next == nullptr && (op.bytes_max == 0 || bytes <= op.bytes_max);
+  if (!is_one_piece || op.zero_copy) return prepare_gather(op, to);
+  io_uring_sqe& entry = entry_for(op);
+  io_uring_prep_send(&entry, to.fd, first->buf.data(), bytes, send_flags_);
+  ++ring_.counters().opcodes[IORING_OP_SEND];
+  if (may_be_quiet(op)) be_quiet(op, entry, static_cast<std::uint32_t>(bytes));
+  return true;
+}
+
 Submitted IoUring::submit(Op& op) {
+  if (op.kind != OpKind::send) return submit_other(op);
+  auto& send = static_cast<SendOp&>(op);
+  WEIR_CHECK(send.chain != nullptr && !send.chain->empty());
+  Socket& to = socket(op.handle);
+  WEIR_CHECK_GE(to.fd, 0);  // a handle that was closed
+  ++to.in_flight;
+  ++to.sends;
+  if (!overflow_.empty() || !ring_.has_room() || !prepare_send(send, to)) put_off(op);
+  return {};
+}
+
+Submitted IoUring::submit_other(Op& op) {
   if (op.kind == OpKind::nop) return start(op);
   Socket& target = socket(op.handle);
   WEIR_CHECK_GE(target.fd, 0);  // a handle that was closed
   switch (op.kind) {
     case OpKind::shutdown: return submit_shutdown(static_cast<ShutdownOp&>(op), target);
     case OpKind::close: return submit_close(static_cast<CloseOp&>(op), target);
-    case OpKind::send: {
-      const auto& send = static_cast<const SendOp&>(op);
-      WEIR_CHECK(send.chain != nullptr && !send.chain->empty());
-      ++target.sends;
-      break;
-    }
     case OpKind::sendmsg: ++target.sends; break;
     case OpKind::recv: {
       const auto& recv = static_cast<const RecvOp&>(op);
@@ -43,10 +67,14 @@ Submitted IoUring::start(Op& op) {
 }
 
 void IoUring::again(Op& op) {
-  if (overflow_.empty() && prepare(op)) return;
+  if (!overflow_.empty() || !prepare(op)) put_off(op);
+}
+
+void IoUring::put_off(Op& op) {
   ++ring_.counters().full_queues;
-  op.backend_bits |= kQueued;
+  op.backend_bits |= kListed;
   overflow_.push(op);
+  has_chores_ = true;
 }
 
 Submitted IoUring::done(Op& op, std::int32_t result) {
@@ -125,13 +153,6 @@ bool IoUring::prepare_simple(Op& op, const Socket& target) {
   return true;
 }
 
-io_uring_sqe& IoUring::entry_for(Op& op) {
-  io_uring_sqe& entry = ring_.next();
-  entry.user_data = op.id.value;
-  op.backend_bits |= kInKernel;
-  return entry;
-}
-
 // ---- cancel
 
 std::uint64_t IoUring::user_data_of(const Op& op) {
@@ -145,8 +166,8 @@ void IoUring::cancel(OpId id) {
   if ((op->backend_bits & (kEnded | kCancelAsked)) != 0) return;
   op->backend_bits |= kCancelAsked;
   op->state = OpState::cancelling;
-  if ((op->backend_bits & (kQueued | kWaiting)) != 0) {
-    needs_sweep_ = true;
+  if ((op->backend_bits & kListed) != 0) {
+    needs_sweep_ = has_chores_ = true;
   } else {
     queue_cancel(*op, kUserCancel);
   }
@@ -155,7 +176,9 @@ void IoUring::cancel(OpId id) {
 void IoUring::queue_cancel(const Op& op, Internal kind) {
   const PendingCancel cancel{user_data_of(op),
                              internal_id(op.id.slot(), op.id.generation(), kind).value};
-  if (!cancels_.empty() || !prepare_cancel(cancel)) cancels_.push_back(cancel);
+  if (cancels_.empty() && prepare_cancel(cancel)) return;
+  cancels_.push_back(cancel);
+  has_chores_ = true;
 }
 
 bool IoUring::prepare_cancel(const PendingCancel& cancel) {
@@ -188,23 +211,24 @@ void IoUring::flush() {
     if (!is_wake_armed_) is_wake_armed_ = prepare_wake();
     while (!overflow_.empty()) {
       Op& op = overflow_.pop();
-      op.backend_bits &= static_cast<std::uint8_t>(~kQueued);
+      op.backend_bits &= static_cast<std::uint8_t>(~kListed);
       if (prepare(op)) continue;
-      op.backend_bits |= kQueued;
+      op.backend_bits |= kListed;
       overflow_.push_front(op);
       break;
     }
     if (cancels_.empty() && is_wake_armed_ && overflow_.empty()) return;
     const unsigned before = ring_.unsubmitted();
-    enter(0, 0);
+    enter(0, kNever);
     if (ring_.unsubmitted() == before)
       return;  // the kernel takes nothing now; the next poll tries again
   }
 }
 
 void IoUring::hold(Op& op) {
-  op.backend_bits |= kWaiting;
+  op.backend_bits |= kListed;
   waiting_.push(op);
+  has_chores_ = true;
 }
 
 // Half-closes behind sends, and receives and accepts whose results were not all delivered.
@@ -213,7 +237,7 @@ void IoUring::run_waiting() {
     return op.kind == OpKind::shutdown ? socket(op.handle).sends == 0 : op.undelivered == 0;
   };
   waiting_.sweep(is_due, [this](Op& op) {
-    op.backend_bits &= static_cast<std::uint8_t>(~kWaiting);
+    op.backend_bits &= static_cast<std::uint8_t>(~kListed);
     if (op.kind == OpKind::shutdown) {
       end(op, static_cast<std::int32_t>(os::shutdown_write(socket(op.handle).fd)));
     } else {

@@ -32,55 +32,6 @@ bool IoUring::pending_hint() const {
          (is_foreign_ && ring_.unsubmitted() != 0);
 }
 
-void IoUring::poll(std::uint64_t deadline_ns, Sink& sink) {
-  sink_ = &sink;
-  pushed_count_ = 0;
-  ++turn_;
-  if (!closed_sockets_.empty()) {
-    free_sockets_.insert(free_sockets_.end(), closed_sockets_.begin(), closed_sockets_.end());
-    closed_sockets_.clear();
-  }
-  if (needs_sweep_) sweep_cancelled();
-  if (!waiting_.empty()) run_waiting();
-  for (ReceiveGroup* group : active_groups_) {
-    group->refill();
-    if (!group->starved.empty()) feed_starved(*group);
-  }
-  if (!cancels_.empty() || !overflow_.empty() || !is_wake_armed_) flush();
-  wait_and_submit(deadline_ns);
-  reap();
-  if (is_foreign_) sleep_.exchange(Sleep::sleeping);
-  sink_ = nullptr;
-}
-
-void IoUring::wait_and_submit(std::uint64_t deadline_ns) {
-  bool waits = deadline_ns != 0 && pushed_count_ == 0 && ring_.ready() == 0 && overflow_.empty() &&
-               cancels_.empty();
-  if (is_foreign_ || sleep_.load(std::memory_order_relaxed) == Sleep::notified) {
-    if (sleep_.exchange(Sleep::awake) == Sleep::notified) waits = false;
-  }
-  if (waits && deadline_ns != kNever && !ring_.features().has(Use::wait_timeout)) {
-    waits = prepare_timeout(deadline_ns);
-  }
-  if (waits && sleep_.exchange(Sleep::sleeping) == Sleep::notified) {
-    sleep_.exchange(Sleep::awake);
-    waits = false;
-  }
-  if (!waits) {
-    if (ring_.unsubmitted() != 0 || ring_.has_kernel_work()) enter(0, 0);
-    return;
-  }
-  enter(1, deadline_ns);
-  if (sleep_.exchange(Sleep::awake) == Sleep::notified) ++context_.metrics.wakes;
-}
-
-void IoUring::enter(unsigned wait_count, std::uint64_t deadline_ns) {
-  const bool has_timeout = ring_.features().has(Use::wait_timeout);
-  const int result = ring_.enter(wait_count, has_timeout ? deadline_ns : Ring::kNever);
-  if (result > 0) context_.metrics.submissions += static_cast<std::uint32_t>(result);
-  if (ring_.unsubmitted() == 0) scratch_.used = 0;
-}
-
 // A readiness of the eventfd, once and for all where the kernel has multishots. Nobody reads the eventfd then: each
 // write is an event of its own.
 bool IoUring::prepare_wake() {
@@ -99,7 +50,8 @@ bool IoUring::prepare_wake() {
 
 void IoUring::complete_wake(const io_uring_cqe& cqe) {
   if ((cqe.flags & IORING_CQE_F_MORE) != 0) return;
-  is_wake_armed_ = false;  // the next poll arms it again
+  is_wake_armed_ = false;
+  has_chores_ = true;  // the next poll arms it again
   std::uint64_t count = 0;
   ++os::system_calls();
   static_cast<void>(::read(event_, &count, sizeof(count)));
@@ -110,7 +62,7 @@ void IoUring::complete_wake(const io_uring_cqe& cqe) {
 bool IoUring::prepare_timeout(std::uint64_t deadline_ns) {
   if (timeout_ns_ <= deadline_ns) return true;
   if (!ring_.has_room(2)) return false;
-  if (timeout_ns_ != Ring::kNever) {
+  if (timeout_ns_ != kNever) {
     io_uring_sqe& entry = ring_.next();
     io_uring_prep_timeout_remove(&entry, internal_id(0, timeout_count_, kTimeout).value, 0);
     entry.user_data = internal_id(0, 0, kOwnCancel).value;

@@ -124,6 +124,9 @@ struct SendOp : Op {
   const BufChain* chain = nullptr;
   std::uint32_t bytes_max = 0;  ///< at most this much of the chain; 0: all
   bool zero_copy = false;       ///< a wish; see Backend::submit
+  /// Nobody waits for the result: it may come together with the next event. An owner who begins to wait clears it,
+  /// at any time before the terminal.
+  bool lazy = false;
 };
 
 /// Waits for a connection. Multishot; each completion carries kHandle.
