@@ -65,6 +65,8 @@ void SocketCore::send_outbox() {
   SendOp& op = send();
   op.kind = OpKind::send;
   op.chain = &outbox_;
+  // A receive that keeps the loop alive will bring the next event; until then nobody needs to hear of this one.
+  op.lazy = is_read_armed() && recv().keeps_alive && !is_send_awaited();
   do {
     op.zero_copy = outbox_.bytes() >= net.zero_copy_bytes && net.is_zero_copy_worth_it();
     set(kSendBusy);
@@ -122,6 +124,7 @@ void SocketCore::free_record() {
 void SocketCore::on_ref_changed(bool is_ref) {
   if (is_read_armed() && recv().keeps_alive != is_ref) loop_.add_active(is_ref ? 1 : -1);
   recv().keeps_alive = is_ref;
+  if (!is_ref) hurry_send();
 }
 
 Address SocketCore::local_address() const {

@@ -94,6 +94,8 @@ class StreamCore : public LoopClient, public LoanAccount {
   virtual void start_close() = 0;  ///< everything in flight is cancelled; then closed() is called
   virtual void free_record() = 0;
   virtual void on_ref_changed(bool) {}
+  /// Somebody begins to wait for the end of the send that is under way.
+  virtual void hurry_send() {}
 
   // What a transport reports.
   void received(Buf bytes);
@@ -107,6 +109,10 @@ class StreamCore : public LoopClient, public LoanAccount {
 
   bool is_read_armed() const { return has(kReadArmed); }
   bool is_send_busy() const { return has(kSendBusy); }
+  /// Does anybody wait for the outbox to get empty?
+  bool is_send_awaited() const {
+    return writer_ != nullptr || (flags_ & (kPressured | kFinWanted | kClosing)) != 0;
+  }
   bool wants_bytes() const;
   void continue_reading();
   /// Before what is left of the outbox waits for the peer: short slices leave the big blocks they pin.

@@ -88,7 +88,11 @@ void StreamCore::queued(std::uint32_t pinned_bytes) {
     set(kPressured);
     ++loop_.metrics.writes_pressured;
   }
-  if (!outbox_.empty() && !is_send_busy()) queue_flush();
+  if (is_send_busy()) {
+    hurry_send();
+  } else if (!outbox_.empty()) {
+    queue_flush();
+  }
 }
 
 void StreamCore::set_queued_pinned(std::uint32_t bytes) {
@@ -258,6 +262,7 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
     return false;
   }
   writer_ = &op;
+  if (is_send_busy()) hurry_send();
   return true;
 }
 
@@ -271,6 +276,7 @@ void StreamCore::abandon_write(Waiter& waiter) {
 void StreamCore::end_writing() {
   if (has(kFinWanted) || has(kClosing)) return;
   set(kFinWanted);
+  if (is_send_busy()) hurry_send();
   queue_flush();
 }
 
