@@ -60,6 +60,7 @@ void LoopCore::do_work_before_poll() {
 
 std::uint64_t LoopCore::poll_deadline(RunMode mode) {
   if (mode == RunMode::no_wait || is_stopped_ || active_ == 0 || has_work_left()) return 0;
+  if (!posts_->empty()) return 0;  // over the last turn's budget; their wakes have been used up
   const std::uint64_t own = backend_->next_deadline();
   return wheel_.empty() ? own : std::min(wheel_.next_deadline_ns(), own);
 }
