@@ -99,8 +99,8 @@ class WEIR_API Loop {
   void microtask(Job job);  ///< after the ticks
   void immediate(Job job);  ///< step 6 of this turn, or of the next when queued in step 6
   void prepare(PrepareHook& hook, Job job);  ///< step 4 of each turn; does not keep the loop alive
-  /// From any thread. Bounded; wakes the loop only when it sleeps.
-  [[nodiscard]] Posted post(Job job);
+  /// From any thread. Bounded; wakes the loop only when it sleeps. Unless it is queued, `job` is left as it was.
+  [[nodiscard]] Posted post(Job&& job);
   void stop_soon();  ///< stop(), from any thread
 
   std::uint64_t now_ns() const;  ///< sampled at the start of the turn

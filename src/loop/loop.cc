@@ -43,7 +43,7 @@ void Loop::prepare(PrepareHook& hook, Job job) {
   core_->check_thread();
   core_->add_prepare(hook, std::move(job));
 }
-Posted Loop::post(Job job) { return core_->post(std::move(job)); }
+Posted Loop::post(Job&& job) { return core_->post(std::move(job)); }
 
 std::uint64_t Loop::now_ns() const { return core_->now_ns(); }
 bool Loop::should_yield() const { return core_->should_yield(); }

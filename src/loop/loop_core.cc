@@ -171,7 +171,7 @@ void LoopCore::cancel(Op& op) {
   if (cancels_.size() < kCancelsWatched) cancels_.emplace_back(op.id, now_ns());
 }
 
-Posted LoopCore::post(Job job) {
+Posted LoopCore::post(Job&& job) {
   if (is_post_closed_.load(std::memory_order_acquire)) return Posted::ended;
   if (!posts_->push(std::move(job))) {
     posts_refused_.fetch_add(1, std::memory_order_relaxed);

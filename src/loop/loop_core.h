@@ -64,7 +64,7 @@ class LoopCore final : public Sink {
   void stop_soon();
   bool is_running() const { return is_running_; }
   bool is_alive() const { return active_ != 0 || has_jobs(); }
-  Posted post(Job job);
+  Posted post(Job&& job);
   void add_prepare(PrepareHook& hook, Job job);
   bool should_yield();
   std::string report() const;

@@ -1,4 +1,4 @@
-// Posting to a real loop: what is over a turn's budget does not wait for another event.
+// Posting to a real loop: what is over a turn's budget does not wait for another event, a refused job stays its owner's.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -34,6 +34,21 @@ TEST(LoopPostTest, WhatIsOverTheBudgetRunsWithoutAnotherEvent) {
   EXPECT_EQ(ran_count, 5);
   EXPECT_TRUE(last_resort.is_armed());
   EXPECT_EQ(loop->metrics().post_budget_hits, 2u);
+}
+
+TEST(LoopPostTest, AFullQueueLeavesTheJobToItsOwner) {
+  Limits limits;
+  limits.posts_max = 1;
+  const auto loop = make_loop(limits);
+  ASSERT_NE(loop, nullptr);
+  ASSERT_EQ(loop->post([] {}), Posted::queued);
+  int ran_count = 0;
+  Job refused = [&] { ++ran_count; };
+  EXPECT_EQ(loop->post(std::move(refused)), Posted::full);
+  ASSERT_TRUE(refused);  // NOLINT(bugprone-use-after-move): it was not taken
+  refused.run();
+  EXPECT_EQ(ran_count, 1);
+  EXPECT_EQ(loop->metrics().posts_refused, 1u);
 }
 
 }  // namespace
