@@ -38,7 +38,7 @@ class WEIR_API Job {
     } else {
       auto* closure = new Closure(std::forward<Function>(function));
       ++allocations();
-      std::memcpy(storage_, &closure, sizeof closure);
+      std::memcpy(storage_, &closure, kWordBytes);
       kind_ = &kHeapKind<Closure>;
     }
   }
@@ -99,7 +99,7 @@ class WEIR_API Job {
   template <typename Closure>
   static Closure* outside(std::byte* storage) {
     Closure* closure;
-    std::memcpy(&closure, storage, sizeof closure);
+    std::memcpy(&closure, storage, kWordBytes);
     return closure;
   }
   template <typename Closure>

@@ -127,11 +127,12 @@ struct Row {
   std::size_t budget;
   friend std::ostream& operator<<(std::ostream& out, const Row& row) { return out << row.name; }
 };
+constexpr std::size_t kProducers = 3;
+constexpr std::uint32_t kPerProducer = 20'000;
+constexpr std::uint32_t kRounds = 20'000;
 class PostQueueStress : public ::testing::TestWithParam<Row> {};
 
 TEST_P(PostQueueStress, LosesNothingAndKeepsEachProducersOrder) {
-  constexpr std::size_t kProducers = 3;
-  constexpr std::uint32_t kPerProducer = 20'000;
   PostQueue queue(GetParam().capacity);
   Ledger ledger{std::vector<std::uint32_t>(kProducers)};
   std::vector<std::thread> producers;
@@ -139,6 +140,7 @@ TEST_P(PostQueueStress, LosesNothingAndKeepsEachProducersOrder) {
     producers.emplace_back([&, producer] {
       for (std::uint32_t number = 0; number < kPerProducer; ++number) {
         Job job = [&ledger, producer, number] { ledger.take(producer, number); };
+        // NOLINTNEXTLINE(bugprone-use-after-move): a refused job is left as it was
         while (!queue.push(std::move(job))) std::this_thread::yield();
       }
     });
@@ -174,7 +176,6 @@ void spin_until(IsDone is_done) {
 // One producer waits for each answer, so nobody else's wake can hide a lost one. The loop's way to sleep takes a random
 // time, which sweeps it over the moment of the next post.
 TEST(WakeStateStress, NoWakeIsLost) {
-  constexpr std::uint32_t kRounds = 20'000;
   PostQueue posts(16);
   WakeState wake;
   std::atomic<std::uint32_t> wake_count{0};
