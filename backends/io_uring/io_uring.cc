@@ -95,7 +95,8 @@ IoUring::~IoUring() {
   drain();
   active_groups_.clear();
   groups_.clear();
-  for (const Socket& left : sockets_) {  // what the loop did not close; with an op in flight it is leaked
+  for (const Socket& left :
+       sockets_) {  // what the loop did not close; with an op in flight it is leaked
     if (left.fd >= 0 && left.is_owned && left.in_flight == 0) os::close(left.fd);
   }
   if (event_ >= 0) os::close(event_);

@@ -224,6 +224,7 @@ class IoUring final : public Backend {
     quiet_sends_[quiet_count_++] = {&op, bytes};
     ring_.counters().count(Use::skip_success);
   }
+  void forget_quiet(SendOp& op);
   void complete_send(SendOp& op, const io_uring_cqe& cqe);
   void complete_message(MsgOp& op, const io_uring_cqe& cqe);
   void complete_zero_copy(OpId id, const io_uring_cqe& cqe);

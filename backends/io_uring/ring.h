@@ -74,7 +74,14 @@ class Ring {
     return (io_uring_smp_load_acquire(ring_.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
   }
 
-  /// Calls `each` with every completion that is there now.
+  /// Calls `each` with every completion that is there now, and leaves it there.
+  template <typename Each>
+  void look(Each&& each) const {
+    const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
+    for (unsigned head = *ring_.cq.khead; head != tail; ++head)
+      each(ring_.cq.cqes[head & ring_.cq.ring_mask]);
+  }
+  /// The same, and takes it.
   template <typename Each>
   unsigned reap(Each&& each) {
     unsigned head = *ring_.cq.khead;

@@ -73,11 +73,19 @@ bool IoUring::prepare_gather(SendOp& op, const Socket& to) {
 }
 
 void IoUring::complete_send(SendOp& op, const io_uring_cqe& cqe) {
-  op.backend_bits &= static_cast<std::uint8_t>(~kQuiet);
+  if ((op.backend_bits & kQuiet) != 0) forget_quiet(op);
   if (!is_try_again(cqe.res)) return end(op, cqe.res);
   if ((op.backend_bits & kCancelAsked) != 0) return end_cancelled(op);
   op.backend_bits |= kPlainSend;  // there is no room: wait for it
   again(op);
+}
+
+// Its end was reported after all, while the list still waits for the kernel to take the rest.
+void IoUring::forget_quiet(SendOp& op) {
+  op.backend_bits &= static_cast<std::uint8_t>(~kQuiet);
+  for (std::uint32_t i = 0; i < quiet_count_; ++i) {
+    if (quiet_sends_[i].op == &op) quiet_sends_[i] = quiet_sends_[--quiet_count_];
+  }
 }
 
 // ---- zero copy

@@ -29,7 +29,7 @@ namespace weir::inline v0::uring {
 Submitted IoUring::submit(Op& op) {
   if (op.kind != OpKind::send) return submit_other(op);
   auto& send = static_cast<SendOp&>(op);
-  WEIR_CHECK(send.chain != nullptr && !send.chain->empty());
+  WEIR_CHECK(send.chain->front() != nullptr);  // nothing to send
   Socket& to = socket(op.handle);
   WEIR_CHECK_GE(to.fd, 0);  // a handle that was closed
   ++to.in_flight;

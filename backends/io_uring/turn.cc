@@ -32,11 +32,18 @@ namespace weir::inline v0::uring {
   complete_op(*op, cqe);
 }
 
-// Taken by the kernel, and no completion: all was sent.
+// Taken by the kernel, and no completion: all was sent. They end before what came is looked at, so that an owner who
+// gets bytes now finds his send free; so first the completions of those that failed are looked for.
 [[gnu::always_inline]] inline void IoUring::end_quiet_sends() {
+  ring_.look([this](const io_uring_cqe& cqe) {
+    const OpId id{cqe.user_data};
+    if (id.kind() != OpKind::send) return;
+    Op* const op = context_.ops.find(id);
+    if (op != nullptr) op->backend_bits &= static_cast<std::uint8_t>(~kQuiet);
+  });
   for (std::uint32_t i = 0; i < quiet_count_; ++i) {
     SendOp& op = *quiet_sends_[i].op;
-    if ((op.backend_bits & kQuiet) == 0) continue;  // it failed, or sent a part: that was reported
+    if ((op.backend_bits & kQuiet) == 0) continue;  // it failed, or sent a part: that is reported
     op.backend_bits = kEnded;
     Socket& to = sockets_.data()[op.handle.value];
     --to.in_flight;
@@ -92,10 +99,13 @@ void IoUring::poll(std::uint64_t deadline_ns, Sink& sink) {
   } else if (ring_.unsubmitted() != 0 || ring_.has_kernel_work()) {
     enter(0, kNever);
   }
+  const bool has_overflow = ring_.has_overflow();
+  if (quiet_count_ != 0 && ring_.unsubmitted() == 0 && !has_overflow) end_quiet_sends();
   ring_.reap([this](const io_uring_cqe& cqe) { complete(cqe); });
-  if (ring_.has_overflow()) [[unlikely]]
+  if (has_overflow) [[unlikely]] {
     reap_overflow();
-  if (quiet_count_ != 0 && ring_.unsubmitted() == 0) end_quiet_sends();
+    if (quiet_count_ != 0 && ring_.unsubmitted() == 0) end_quiet_sends();
+  }
   if (is_foreign_) [[unlikely]]
     sleep_.exchange(Sleep::sleeping);
   sink_ = nullptr;
