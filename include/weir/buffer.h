@@ -7,8 +7,10 @@
 // to the thread of its loop; its count is not atomic. SharedBuf (weir/shared_buffer.h) crosses threads.
 #pragma once
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -47,8 +49,8 @@ enum class BlockOrigin : std::uint8_t {
 struct LoanAccount {
   std::uint32_t generation = 0;
   std::uint32_t loaned_bytes = 0;
-  std::uint32_t resume_below_bytes =
-      0;  ///< when loaned_bytes falls under it, the pool's on_loan_return is called once
+  /// When loaned_bytes falls under it, the pool's on_loan_return is called once.
+  std::uint32_t resume_below_bytes = 0;
 };
 
 /// The header of one piece of memory; the bytes follow kHeadroomBytes behind it, or lie elsewhere when borrowed.
@@ -69,7 +71,7 @@ struct Block {
   Pool* home = nullptr;  ///< origin pool only
   std::byte* base = nullptr;
   union {
-    LoanAccount* account = nullptr;  ///< whom the loan is charged to, or null
+    LoanAccount* account = nullptr;  ///< charged for the loan, or null; no meaning below zc_pending
     SlabSet* set;                    ///< orphan: what keeps its memory
   };
   Block* next = nullptr;  ///< free list, or the list of returns from other threads
@@ -77,10 +79,36 @@ struct Block {
 static_assert(sizeof(void*) != 8 || sizeof(Block) == 64);
 
 inline constexpr std::uint32_t kBlockHeaderBytes = 64;
-inline constexpr std::uint32_t kHeadroomBytes =
-    64;  ///< in front of every block's bytes: headers of TLS and framing
+/// In front of every block's bytes: room for the headers of TLS and framing.
+inline constexpr std::uint32_t kHeadroomBytes = 64;
 
 namespace detail {
+// The paths that each message takes ask several things of a block in one comparison: is it in this state, its pool's,
+// and not followed by the ledger; does no send read it.
+struct BlockTag {
+  BlockState state;
+  BlockOrigin origin;
+  std::uint16_t ledger_slot;
+};
+constexpr std::uint32_t plain_tag(BlockState state) {
+  return std::bit_cast<std::uint32_t>(BlockTag{state, BlockOrigin::pool, 0});
+}
+inline std::uint32_t tag_of(const Block& block) {
+  static_assert(offsetof(Block, origin) == offsetof(Block, state) + offsetof(BlockTag, origin) &&
+                offsetof(Block, ledger_slot) ==
+                    offsetof(Block, state) + offsetof(BlockTag, ledger_slot));
+  std::uint32_t tag = 0;
+  std::memcpy(&tag, reinterpret_cast<const char*>(&block) + offsetof(Block, state), sizeof(tag));
+  return tag;
+}
+inline bool has_sends(const Block& block) {
+  static_assert(offsetof(Block, zc_refs) == offsetof(Block, send_borrows) + 4);
+  std::uint64_t both = 0;
+  std::memcpy(&both, reinterpret_cast<const char*>(&block) + offsetof(Block, send_borrows),
+              sizeof(both));
+  return both != 0;
+}
+
 WEIR_API void release_last(Block& block) noexcept;  // the last handle is gone
 /// Aborts: what was tried, and the block's state, handles, sends and last owners.
 [[noreturn, gnu::cold]] WEIR_API void misuse(const Block& block, const char* action,
@@ -121,13 +149,13 @@ class [[nodiscard]] WEIR_API Buf {
     return block_ != nullptr && block_->refs == 1 &&
            block_->shared.load(std::memory_order_relaxed) == 0;
   }
-  std::size_t headroom()
-      const;  ///< bytes that grow_front can still take; 0 where writable() would abort
-  std::size_t tailroom() const;  ///< bytes that grow_back can still take
+  /// Bytes that grow_front and grow_back can still take; 0 where writable() would abort.
+  std::size_t headroom() const;
+  std::size_t tailroom() const;
   void grow_front(std::size_t count);
   void grow_back(std::size_t count);
-  void trim_front(
-      std::size_t count);  ///< count <= size(); trimmed to nothing, it still holds its block
+  /// At most size() bytes. Trimmed to nothing, it still holds its block.
+  void trim_front(std::size_t count);
   void trim_back(std::size_t count);
   /// Takes the first `count` bytes away into a handle of their own; both share the block, nothing is copied.
   Buf split_front(std::size_t count);

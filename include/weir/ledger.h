@@ -30,14 +30,14 @@ class WEIR_API Ledger {
   struct Entry {
     const Block* block = nullptr;
     BlockState state{};
-    std::uint32_t hash = 0;                    ///< of what is being sent, at level all
-    std::uint64_t since_ns = 0;                ///< of the last transition
-    std::uint64_t connection = 0;              ///< what connection_of said when it was loaned; 0: none
-    std::array<SourceLocation, 4> owners{};    ///< newest first; line 0: none
+    std::uint32_t hash = 0;        ///< of what is being sent, at level all
+    std::uint64_t since_ns = 0;    ///< of the last transition
+    std::uint64_t connection = 0;  ///< what connection_of said when it was loaned; 0: none
+    std::array<SourceLocation, 4> owners{};  ///< newest first; line 0: none
   };
 
   LedgerLevel level() const { return level_; }
-  std::vector<Entry> entries() const;          ///< what is followed and not free
+  std::vector<Entry> entries() const;  ///< what is followed and not free
   /// One line a block: state, age, connection, capacity, and the source lines that held it.
   std::string report() const;
   /// The same of one block; empty when it is not followed.
@@ -49,28 +49,15 @@ class WEIR_API Ledger {
   }
 
   // For pools. A block that is not followed costs a decrement and a branch when it is taken, a branch at each move.
-  void on_take(Block& block, const SourceLocation& where) {
-    if (--countdown_ == 0) [[unlikely]] follow(block, where);
-  }
-  void on_move(Block& block, const SourceLocation& where) {
-    if (block.ledger_slot != 0) [[unlikely]] moved(block, where);
-  }
-  void on_free(Block& block) {
-    if (block.ledger_slot != 0) [[unlikely]] forget(block);
-  }
-  void on_lend(Block& block) {  ///< the first send of it starts
-    if (block.ledger_slot != 0) [[unlikely]] hash(block);
-  }
-  void on_return(Block& block) {  ///< the last send of it ended; aborts when the bytes are not what they were
-    if (block.ledger_slot != 0) [[unlikely]] check_hash(block);
-  }
+  bool is_due() { return --countdown_ == 0; }  ///< at a take: follow() this one
+  void follow(Block& block, SourceLocation where);
+  void moved(Block& block, SourceLocation where);  ///< a followed block is in a new state
+  void forget(Block& block);
+  void lent_for_send(Block& block);  ///< the first send of it starts
+  /// The last send of it ended. Aborts when the bytes are not what they were.
+  void returned_from_send(Block& block);
 
  private:
-  void follow(Block& block, const SourceLocation& where);
-  void moved(Block& block, const SourceLocation& where);
-  void forget(Block& block);
-  void hash(Block& block);
-  void check_hash(Block& block);
   std::string line(const Entry& entry, std::uint64_t now_ns) const;
 
   std::uint32_t countdown_;
@@ -78,7 +65,7 @@ class WEIR_API Ledger {
   std::uint64_t (*now_ns_)();
   std::uint64_t (*connection_of_)(const LoanAccount& account) = nullptr;
   std::uint64_t tracked_count_ = 0;
-  std::vector<Entry> entries_;                 // by slot; slot 0 stays empty
+  std::vector<Entry> entries_;  // by slot; slot 0 stays empty
   std::vector<std::uint16_t> free_slots_;
 };
 

@@ -33,10 +33,10 @@ class WEIR_API Pool {
  public:
   struct Options {
     std::uint32_t block_bytes = 16 << 10;
-    std::uint32_t blocks_max = 1024;    ///< the bound; take() then gives nothing
-    std::uint32_t slab_blocks = 64;     ///< mapped at a time; rounded up to a power of two
+    std::uint32_t blocks_max = 1024;  ///< the bound; take() then gives nothing
+    std::uint32_t slab_blocks = 64;   ///< mapped at a time; rounded up to a power of two
     GroupId group = kNoGroup;
-    const char* name = "pool";          ///< static text, for reports
+    const char* name = "pool";  ///< static text, for reports
   };
   Pool(const Options& options, Ledger& ledger);
   ~Pool();  ///< says on standard error which blocks are still out
@@ -45,13 +45,7 @@ class WEIR_API Pool {
 
   /// A block in state `app` with one reference and its whole capacity as one Buf; empty when the bound is reached or
   /// the system has no memory.
-  Buf take(SourceLocation where = SourceLocation::current()) {
-    Block* block = pop(BlockState::app, where);
-    if (block == nullptr) return {};
-    unpoison(block->base - kHeadroomBytes, kHeadroomBytes + block->capacity);
-    block->refs = 1;
-    return {block, block->base, block->capacity};
-  }
+  Buf take(SourceLocation where = SourceLocation::current());
   /// The backend's way: a free block moves to `posted` or `lent`, without a reference. Null as take() is empty.
   Block* take_for_backend(BlockState state, SourceLocation where = SourceLocation::current()) {
     WEIR_CHECK(state == BlockState::posted || state == BlockState::lent);
@@ -62,21 +56,14 @@ class WEIR_API Pool {
   /// posted or lent -> loaned: `length` received bytes at `offset` become a Buf charged to `account` (or nobody).
   Buf loan(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account,
            SourceLocation where = SourceLocation::current()) {
-    const bool is_given = block->state == BlockState::posted || block->state == BlockState::lent;
-    if (!is_given || block->refs != 0 || block->home != this) [[unlikely]] {
-      detail::misuse(*block, "loan", where);
+    const std::uint32_t tag = detail::tag_of(*block);
+    const bool is_plain =
+        tag == detail::plain_tag(BlockState::lent) || tag == detail::plain_tag(BlockState::posted);
+    if (!is_plain || block->refs != 0 || std::uint64_t{offset} + length > block->capacity)
+        [[unlikely]] {
+      return loan_followed(block, offset, length, account, where);
     }
-    WEIR_CHECK_LE(std::uint64_t{offset} + length, block->capacity);
-    unpoison(block->base - kHeadroomBytes, kHeadroomBytes + block->capacity);
-    block->state = BlockState::loaned;
-    block->refs = 1;
-    block->account = account;
-    if (account != nullptr) {
-      block->account_generation = account->generation;
-      account->loaned_bytes += block->capacity;
-    }
-    ledger_.on_move(*block, where);
-    return {block, block->base + offset, length};
+    return loan_checked(block, offset, length, account);
   }
 
   Block& at(std::uint32_t index) {  ///< what a completion's `buffer` means
@@ -86,7 +73,7 @@ class WEIR_API Pool {
   }
   std::uint32_t block_bytes() const { return options_.block_bytes; }
   std::uint32_t blocks_max() const { return options_.blocks_max; }
-  std::uint32_t in_use() const { return in_use_; }    ///< not free
+  std::uint32_t in_use() const { return in_use_; }                     ///< not free
   std::uint32_t mapped() const { return slab_count_ << slab_shift_; }  ///< blocks that have memory
   std::uint64_t slab_count() const { return slab_count_; }
   GroupId group() const { return options_.group; }
@@ -109,22 +96,39 @@ class WEIR_API Pool {
  private:
   friend struct BlockHome;  // src/buffer/block_home.h
 
-  Block* pop(BlockState state, const SourceLocation& where) {
+  Block* pop(BlockState state, SourceLocation where) {
     Block* block = free_;
-    if (block == nullptr || in_use_ >= options_.blocks_max) [[unlikely]] {
-      block = pop_slow();
-      if (block == nullptr) return nullptr;
+    if (block == nullptr || in_use_ >= options_.blocks_max || block->state != BlockState::free)
+        [[unlikely]] {
+      return pop_slow(state, where);
     }
-    if (block->state != BlockState::free) [[unlikely]] detail::misuse(*block, "take", where);
     free_ = block->next;
     block->state = state;
     ++in_use_;
-    ledger_.on_take(*block, where);
-    return block;
+    return ledger_.is_due() ? follow(block, where) : block;
   }
-  Block* pop_slow();                       // puts one on the free list, or null
+  Block* pop_slow(BlockState state, SourceLocation where);
+  Block* follow(Block* block, SourceLocation where);
+  Buf loan_followed(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account,
+                    SourceLocation where);
+  Buf loan_checked(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account) {
+    unpoison(block->base - kHeadroomBytes, kHeadroomBytes + block->capacity);
+    block->state = BlockState::loaned;
+    block->refs = 1;
+    block->account = account;
+    if (account != nullptr) {
+      block->account_generation = account->generation;
+      account->loaned_bytes += block->capacity;
+    }
+    return {block, block->base + offset, length};
+  }
+  bool make_free();  // puts a block on the empty free list
   bool grow();
   void go_home(Block& block) noexcept;
+  void return_loan(Block& block) noexcept;
+  void put_home(Block& block) noexcept;
+  void push_free(Block& block) noexcept;
+  void notify(LoanAccount* account) noexcept;
   std::uint32_t take_home(Block* list);
   void orphan() noexcept;
   void make_orphan(Block& block) noexcept;
@@ -132,7 +136,7 @@ class WEIR_API Pool {
   // What each take and each return touch comes first.
   Block* free_ = nullptr;
   std::uint32_t in_use_ = 0;
-  std::uint32_t made_ = 0;                 // blocks whose header was written
+  std::uint32_t made_ = 0;  // blocks whose header was written
   PoolListener* waiting_ = nullptr;
   Ledger& ledger_;
   Options options_;
@@ -140,34 +144,46 @@ class WEIR_API Pool {
   std::uint32_t stride_;
   std::uint32_t slab_shift_;
   std::uint32_t slab_count_ = 0;
-  std::byte* const* bases_ = nullptr;      // of the slabs, in slabs_
+  std::byte* const* bases_ = nullptr;  // of the slabs, in slabs_
   SlabSet* slabs_;
 };
 
+namespace detail {
+// The first reader of a followed block; the last reader of one that is followed or has no handle.
+WEIR_API void start_sends(Block& block);
+WEIR_API void end_sends(Block& block) noexcept;
+}  // namespace detail
+
 /// One send more reads the block; nobody may write to it until the last returned it (Buf::writable aborts).
 inline void lend_for_send(Block& block) {
-  if (block.state < BlockState::app) [[unlikely]] detail::misuse(block, "lend for a send");
-  if ((block.send_borrows++ | block.zc_refs) == 0 && block.home != nullptr) {
-    block.home->ledger().on_lend(block);
-  }
+  if (block.state < BlockState::app) [[unlikely]]
+    detail::misuse(block, "lend for a send");
+  if (block.ledger_slot != 0 && !detail::has_sends(block)) [[unlikely]]
+    detail::start_sends(block);
+  ++block.send_borrows;
 }
 /// A zero-copy send holds it until its NOTIF, also when all handles are gone.
 inline void hold_zero_copy(Block& block) {
-  if (block.state < BlockState::app) [[unlikely]] detail::misuse(block, "hold for zero-copy");
-  if ((block.zc_refs++ | block.send_borrows) == 0 && block.home != nullptr) {
-    block.home->ledger().on_lend(block);
-  }
+  if (block.state < BlockState::app) [[unlikely]]
+    detail::misuse(block, "hold for zero-copy");
+  if (block.ledger_slot != 0 && !detail::has_sends(block)) [[unlikely]]
+    detail::start_sends(block);
+  ++block.zc_refs;
 }
-namespace detail {
-WEIR_API void end_sends(Block& block) noexcept;  // the last reader returned it
-}
+/// When the last handle is gone already, the last of these two calls sends the block home.
 inline void return_from_send(Block& block) {
-  if (block.send_borrows == 0) [[unlikely]] detail::misuse(block, "return from a send");
-  if ((--block.send_borrows | block.zc_refs) == 0) detail::end_sends(block);
+  if (block.send_borrows == 0) [[unlikely]]
+    detail::misuse(block, "return from a send");
+  --block.send_borrows;
+  if (block.ledger_slot != 0 || block.refs == 0) [[unlikely]]
+    detail::end_sends(block);
 }
 inline void release_zero_copy(Block& block) {
-  if (block.zc_refs == 0) [[unlikely]] detail::misuse(block, "release from zero-copy");
-  if ((--block.zc_refs | block.send_borrows) == 0) detail::end_sends(block);
+  if (block.zc_refs == 0) [[unlikely]]
+    detail::misuse(block, "release from zero-copy");
+  --block.zc_refs;
+  if (block.ledger_slot != 0 || block.refs == 0) [[unlikely]]
+    detail::end_sends(block);
 }
 
 /// app -> lent: the backend may write into the block of `target`, which nobody touches until return_from_recv.

@@ -34,12 +34,13 @@ void detail::misuse(const Block& block, const char* action, SourceLocation where
 
 bool Buf::is_writable() const {
   return is_unique() && block_->state >= BlockState::app &&
-         block_->origin < BlockOrigin::borrowed && (block_->send_borrows | block_->zc_refs) == 0;
+         block_->origin < BlockOrigin::borrowed && !detail::has_sends(*block_);
 }
 
 std::byte* Buf::writable() {
   WEIR_CHECK(block_ != nullptr);
-  if (!is_writable()) [[unlikely]] detail::misuse(*block_, "write");
+  if (!is_writable()) [[unlikely]]
+    detail::misuse(*block_, "write");
   return data_;
 }
 
@@ -77,7 +78,8 @@ void Buf::trim_back(std::size_t count) {
 
 Buf Buf::share() const {
   if (block_ == nullptr) return {};
-  if (block_->state < BlockState::app) [[unlikely]] detail::misuse(*block_, "share");
+  if (block_->state < BlockState::app) [[unlikely]]
+    detail::misuse(*block_, "share");
   ++block_->refs;
   return {block_, data_, size_};
 }

@@ -47,7 +47,8 @@ std::size_t BufChain::count() const {
 
 std::size_t BufChain::pinned_bytes() const {
   std::size_t bytes = 0;
-  for (const Node* node = head_; node != nullptr; node = node->next) bytes += node->buf.pinned_bytes();
+  for (const Node* node = head_; node != nullptr; node = node->next)
+    bytes += node->buf.pinned_bytes();
   return bytes;
 }
 

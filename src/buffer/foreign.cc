@@ -75,7 +75,8 @@ void retire(Block& block) noexcept {
 }
 
 Buf Buf::make(std::size_t size_bytes) {
-  WEIR_CHECK_LE(size_bytes, std::numeric_limits<std::uint32_t>::max() - kBlockHeaderBytes - kHeadroomBytes);
+  WEIR_CHECK_LE(size_bytes,
+                std::numeric_limits<std::uint32_t>::max() - kBlockHeaderBytes - kHeadroomBytes);
   return make_heap_buf(static_cast<std::uint32_t>(size_bytes));
 }
 

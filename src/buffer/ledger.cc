@@ -13,8 +13,9 @@ namespace weir::inline v0 {
 
 namespace {
 
-constexpr std::uint32_t kNever = 0xffffffffu;  // takes until one is followed, at level off: starts again then
+constexpr std::uint32_t kNever = 0xffffffffu;  // At level off, takes until follow() says no.
 constexpr std::size_t kSlotsMax = 0xffff;
+constexpr std::size_t kFirstSlots = 128;  // when sampling, enough for 16,000 blocks held at once
 
 std::uint32_t first_countdown(LedgerLevel level) {
   switch (level) {
@@ -51,12 +52,17 @@ std::string age_text(std::uint64_t age_ns) {
 Ledger::Ledger(LedgerLevel level, std::uint64_t (*now_ns)())
     : countdown_(first_countdown(level)),
       level_(level),
-      now_ns_(now_ns != nullptr ? now_ns : os::now_ns),
-      entries_(1) {}
+      now_ns_(now_ns != nullptr ? now_ns : os::now_ns) {
+  if (level == LedgerLevel::off) return;
+  entries_.reserve(kFirstSlots);
+  free_slots_.reserve(kFirstSlots);
+  entries_.emplace_back();
+  thread_counts().heap_allocations += 2;
+}
 
 Ledger::~Ledger() = default;
 
-void Ledger::follow(Block& block, const SourceLocation& where) {
+void Ledger::follow(Block& block, SourceLocation where) {
   countdown_ = first_countdown(level_);
   if (level_ == LedgerLevel::off) return;
   std::uint16_t slot = 0;
@@ -79,7 +85,7 @@ void Ledger::follow(Block& block, const SourceLocation& where) {
   moved(block, where);
 }
 
-void Ledger::moved(Block& block, const SourceLocation& where) {
+void Ledger::moved(Block& block, SourceLocation where) {
   Entry& entry = entries_[block.ledger_slot];
   entry.state = block.state;
   entry.since_ns = now_ns_();
@@ -97,12 +103,12 @@ void Ledger::forget(Block& block) {
   block.ledger_slot = 0;
 }
 
-void Ledger::hash(Block& block) {
+void Ledger::lent_for_send(Block& block) {
   if (level_ != LedgerLevel::all) return;
   entries_[block.ledger_slot].hash = hash_of(block.base, block.capacity);
 }
 
-void Ledger::check_hash(Block& block) {
+void Ledger::returned_from_send(Block& block) {
   if (level_ != LedgerLevel::all) return;
   if (entries_[block.ledger_slot].hash == hash_of(block.base, block.capacity)) return;
   detail::misuse(block, "bytes were written while a send was reading them",

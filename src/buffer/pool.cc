@@ -19,7 +19,7 @@ namespace weir::inline v0 {
 namespace {
 
 constexpr std::uint32_t kLineBytes = 64;
-constexpr std::uint32_t kSetsBytes = 4096;        // lines this far apart share a set of a first-level cache
+constexpr std::uint32_t kSetsBytes = 4096;  // Lines this far apart share a set of the cache.
 constexpr std::uint32_t kBlockBytesMax = 1 << 24;
 constexpr std::uint32_t kSlabBlocksMax = 1 << 16;
 
@@ -44,28 +44,42 @@ void finish(Block& block) noexcept {
   }
 }
 
+// A new state, with nobody new who holds it.
+void note_move(Block& block) {
+  if (block.ledger_slot != 0) block.home->ledger().moved(block, SourceLocation());
+}
+
 // The last handle went while a send reads the block.
 [[gnu::cold]] void hold_back(Block& block) noexcept {
   block.state = BlockState::zc_pending;
   if (block.home == nullptr) return;
-  block.home->ledger().on_move(block, SourceLocation());
+  note_move(block);
   poison_block(block);
+}
+
+[[gnu::noinline]] void release_other(Block& block) noexcept {
+  if (block.state < BlockState::app) detail::misuse(block, "release");
+  if (detail::has_sends(block)) return hold_back(block);
+  finish(block);
 }
 
 }  // namespace
 
+// The way of every received message, kept free of all others.
 void detail::release_last(Block& block) noexcept {
-  if (block.state < BlockState::app) [[unlikely]] misuse(block, "release");
-  if ((block.send_borrows | block.zc_refs) != 0) [[unlikely]] return hold_back(block);
-  finish(block);
+  if (tag_of(block) != plain_tag(BlockState::loaned) || has_sends(block)) [[unlikely]] {
+    return release_other(block);
+  }
+  BlockHome::return_loan(*block.home, block);
 }
 
+void detail::start_sends(Block& block) { block.home->ledger().lent_for_send(block); }
+
 void detail::end_sends(Block& block) noexcept {
+  if (has_sends(block)) return;
   const bool has_handles = block.state != BlockState::zc_pending;
-  if (block.home != nullptr) {
-    if (!has_handles) unpoison_block(block);
-    block.home->ledger().on_return(block);
-  }
+  if (!has_handles && block.home != nullptr) unpoison_block(block);
+  if (block.ledger_slot != 0) block.home->ledger().returned_from_send(block);
   if (!has_handles) finish(block);
 }
 
@@ -76,7 +90,7 @@ void lend_for_recv(Buf& target) {
   if (block.state != BlockState::app) detail::misuse(block, "lend for a receive");
   block.state = BlockState::lent;
   if (block.home == nullptr) return;
-  block.home->ledger().on_move(block, SourceLocation());
+  note_move(block);
   poison_block(block);
 }
 
@@ -86,7 +100,7 @@ void return_from_recv(Buf& target) {
   if (block.state != BlockState::lent) detail::misuse(block, "return from a receive");
   block.state = BlockState::app;
   if (block.home == nullptr) return;
-  block.home->ledger().on_move(block, SourceLocation());
+  note_move(block);
   unpoison_block(block);
 }
 
@@ -112,23 +126,40 @@ Pool::Pool(const Options& options, Ledger& ledger) : ledger_(ledger), options_(o
   ++thread_counts().heap_allocations;
 }
 
-Pool::~Pool() {
-  orphan();
-}
+Pool::~Pool() { orphan(); }
 
 void Pool::set_on_remote_return(void (*wake)(void* context), void* context) {
   slabs_->on_return = wake;
   slabs_->on_return_context = context;
 }
 
-// With the free list empty: what other threads returned, a block never used yet, or a new slab.
-Block* Pool::pop_slow() {
+Buf Pool::take(SourceLocation where) {
+  Block* block = pop(BlockState::app, where);
+  if (block == nullptr) return {};
+  unpoison_block(*block);
+  block->refs = 1;
+  block->account = nullptr;
+  return {block, block->base, block->capacity};
+}
+
+Block* Pool::pop_slow(BlockState state, SourceLocation where) {
   if (free_ == nullptr || in_use_ >= options_.blocks_max) collect_returns();
   if (in_use_ >= options_.blocks_max) return nullptr;
-  if (free_ != nullptr) return free_;
-  if (made_ == mapped() && !grow()) return nullptr;
-  std::byte* const place = bases_[made_ >> slab_shift_] +
-                           std::size_t{stride_} * (made_ & (options_.slab_blocks - 1));
+  if (free_ == nullptr && !make_free()) return nullptr;
+  if (free_->state != BlockState::free) detail::misuse(*free_, "take", where);
+  return pop(state, where);
+}
+
+Block* Pool::follow(Block* block, SourceLocation where) {
+  ledger_.follow(*block, where);
+  return block;
+}
+
+// A block never used yet; of a new slab when all were.
+bool Pool::make_free() {
+  if (made_ == mapped() && !grow()) return false;
+  std::byte* const place =
+      bases_[made_ >> slab_shift_] + std::size_t{stride_} * (made_ & (options_.slab_blocks - 1));
   auto* block = new (static_cast<void*>(place)) Block;
   block->capacity = options_.block_bytes;
   block->index = made_++;
@@ -136,7 +167,7 @@ Block* Pool::pop_slow() {
   block->base = place + kBlockHeaderBytes + kHeadroomBytes;
   poison_block(*block);
   free_ = block;
-  return block;
+  return true;
 }
 
 bool Pool::grow() {
@@ -152,30 +183,61 @@ bool Pool::grow() {
 void Pool::give_back(Block* block) {
   const bool is_given = block->state == BlockState::posted || block->state == BlockState::lent;
   if (!is_given || block->refs != 0 || block->home != this) detail::misuse(*block, "give back");
-  go_home(*block);
+  if (block->ledger_slot != 0) ledger_.forget(*block);
+  put_home(*block);
 }
 
+// The way of loan() for blocks that are followed, and for misuse.
+Buf Pool::loan_followed(Block* block, std::uint32_t offset, std::uint32_t length,
+                        LoanAccount* account, SourceLocation where) {
+  const bool is_given = block->state == BlockState::posted || block->state == BlockState::lent;
+  if (!is_given || block->refs != 0 || block->home != this) detail::misuse(*block, "loan", where);
+  WEIR_CHECK_LE(std::uint64_t{offset} + length, block->capacity);
+  Buf buf = loan_checked(block, offset, length, account);
+  ledger_.moved(*block, where);
+  return buf;
+}
+
+// No handle and no send is left of a block that had some.
 void Pool::go_home(Block& block) noexcept {
-  LoanAccount* resumed = nullptr;
-  if (LoanAccount* account = block.account; account != nullptr) {
-    block.account = nullptr;
-    if (account->generation == block.account_generation) {
-      if (account->loaned_bytes < block.capacity) [[unlikely]] detail::misuse(block, "uncharge");
-      account->loaned_bytes -= block.capacity;
-      if (account->loaned_bytes < account->resume_below_bytes) [[unlikely]] resumed = account;
-    }
+  if (block.ledger_slot != 0) ledger_.forget(block);
+  return_loan(block);
+}
+
+inline void Pool::return_loan(Block& block) noexcept {
+  LoanAccount* const account = block.account;
+  if (account == nullptr || account->generation != block.account_generation) return put_home(block);
+  std::uint32_t rest = 0;
+  if (__builtin_sub_overflow(account->loaned_bytes, block.capacity, &rest)) [[unlikely]] {
+    detail::misuse(block, "uncharge");
   }
-  ledger_.on_free(block);
+  account->loaned_bytes = rest;
+  push_free(block);
+  if (rest < account->resume_below_bytes || waiting_ != nullptr) [[unlikely]]
+    notify(account);
+}
+
+void Pool::put_home(Block& block) noexcept {
+  push_free(block);
+  if (waiting_ != nullptr) [[unlikely]]
+    notify(nullptr);
+}
+
+inline void Pool::push_free(Block& block) noexcept {
   block.state = BlockState::free;
   block.next = free_;
   free_ = &block;
   --in_use_;
   poison_block(block);
-  if (resumed != nullptr) [[unlikely]] {
-    resumed->resume_below_bytes = 0;
-    if (on_loan_return_ != nullptr) on_loan_return_(*resumed);
+}
+
+// Somebody waits for the block that came home: the connection it was charged to, or a receive of the group.
+[[gnu::noinline]] void Pool::notify(LoanAccount* account) noexcept {
+  if (account != nullptr && account->loaned_bytes < account->resume_below_bytes) {
+    account->resume_below_bytes = 0;
+    if (on_loan_return_ != nullptr) on_loan_return_(*account);
   }
-  if (waiting_ != nullptr) [[unlikely]] std::exchange(waiting_, nullptr)->on_refill(*this);
+  if (waiting_ != nullptr) std::exchange(waiting_, nullptr)->on_refill(*this);
 }
 
 std::uint32_t Pool::collect_returns() {
@@ -216,16 +278,17 @@ void Pool::orphan() noexcept {
     }
     make_orphan(block);
   }
-  std::fprintf(stderr, "weir: pool \"%s\" ends with %u of %u blocks held; %u followed by the ledger\n%s",
+  std::fprintf(stderr,
+               "weir: pool \"%s\" ends with %u of %u blocks held; %u followed by the ledger\n%s",
                options_.name, in_use_, made_, followed, report.c_str());
 }
 
 void Pool::make_orphan(Block& block) noexcept {
-  if (LoanAccount* account = block.account;
-      account != nullptr && account->generation == block.account_generation) {
+  LoanAccount* const account = block.state >= BlockState::zc_pending ? block.account : nullptr;
+  if (account != nullptr && account->generation == block.account_generation) {
     account->loaned_bytes -= block.capacity;
   }
-  ledger_.on_free(block);
+  if (block.ledger_slot != 0) ledger_.forget(block);
   // The reference that SharedBufs hold together is counted by `shared` alone from here on.
   if (block.shared.load() != 0) --block.refs;
   const bool is_in_kernel = block.state < BlockState::app;

@@ -25,8 +25,7 @@ bool can_cross(const Buf& buf) {
   switch (block.origin) {
     case BlockOrigin::pool:
     case BlockOrigin::orphan: return true;
-    case BlockOrigin::heap:
-      return buf.is_unique() && (block.send_borrows | block.zc_refs) == 0;
+    case BlockOrigin::heap: return buf.is_unique() && !detail::has_sends(block);
     case BlockOrigin::borrowed:
     case BlockOrigin::shared: return false;
   }

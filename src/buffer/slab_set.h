@@ -28,14 +28,15 @@ struct SlabSet {
   std::vector<std::byte*> slabs;
 
   // Any thread's.
-  std::atomic<Block*> returns{nullptr};       ///< newest first; closed_mark() once the pool is gone
-  std::atomic<std::uint32_t> returning{0};    ///< threads between their last look at a block and their last at this
+  std::atomic<Block*> returns{nullptr};  ///< newest first; closed_mark() once the pool is gone
+  std::atomic<std::uint32_t> returning{
+      0};  ///< threads between their last look at a block and their last at this
   void (*on_return)(void* context) = nullptr;
   void* on_return_context = nullptr;
 
   // Of orphans.
   std::mutex lock;
-  std::uint32_t orphan_count = 0;             ///< blocks with handles on the home thread or elsewhere
+  std::uint32_t orphan_count = 0;  ///< blocks with handles on the home thread or elsewhere
 
   static Block* closed_mark();
   /// Sends home a block whose last SharedBuf is gone. Any thread.

@@ -38,7 +38,7 @@ class ThreadCache {
   static void drop(T* record) {
     record->~T();
     if (list_.count >= list_.kept_max) [[unlikely]] {
-      ::operator delete(record, std::align_val_t{alignof(T)});
+      ::operator delete (record, std::align_val_t{alignof(T)});
       return;
     }
     list_.head = new (static_cast<void*>(record)) Cell{list_.head};
@@ -61,7 +61,7 @@ class ThreadCache {
       while (Cell* cell = list_.head) {
         unpoison(cell, sizeof(T));
         list_.head = cell->next;
-        ::operator delete(cell, std::align_val_t{alignof(T)});
+        ::operator delete (cell, std::align_val_t{alignof(T)});
       }
       list_.count = 0;
     }
@@ -71,7 +71,7 @@ class ThreadCache {
     static thread_local Drain drain;
     static_cast<void>(&drain);
     ++thread_counts().heap_allocations;
-    return static_cast<Cell*>(::operator new(sizeof(T), std::align_val_t{alignof(T)}));
+    return static_cast<Cell*>(::operator new (sizeof(T), std::align_val_t{alignof(T)}));
   }
 
   WEIR_FAST_TLS static inline constinit thread_local List list_{};
