@@ -22,6 +22,11 @@ struct Rule {
   const char* expected;
 };
 
+// A divisor of 0 is refused by its own rule.
+bool is_whole(std::uint64_t bytes, std::uint64_t block_bytes) {
+  return block_bytes != 0 && bytes % block_bytes == 0;
+}
+
 bool is_in(std::uint64_t value, std::uint64_t min, std::uint64_t max) {
   return value >= min && value <= max;
 }
@@ -47,9 +52,9 @@ Result<void> Limits::validate() const {
       {connections_max, is_in(connections_max, 1, kCountMax), "connections_max of 1 .. 16777216"},
       {block_bytes, is_in(block_bytes, 1 << 10, 256 << 10) && std::has_single_bit(block_bytes),
        "block_bytes, a power of two of 1024 .. 262144"},
-      {group_bytes, is_in(group_blocks, 2, kGroupBlocksMax) && group_bytes % block_bytes == 0,
+      {group_bytes, is_in(group_blocks, 2, kGroupBlocksMax) && is_whole(group_bytes, block_bytes),
        "group_bytes of 2 .. 32768 whole blocks of block_bytes"},
-      {overflow_bytes, overflow_bytes % block_bytes == 0,
+      {overflow_bytes, is_whole(overflow_bytes, block_bytes),
        "overflow_bytes, 0 or whole blocks of block_bytes"},
       {loan_bytes_max, loan_bytes_max >= block_bytes, "loan_bytes_max of block_bytes or more"},
       {copy_break_bytes, copy_break_bytes <= block_bytes, "copy_break_bytes of 0 .. block_bytes"},
