@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 #include "weir/loop.h"
 #include "weir/task.h"
@@ -16,10 +17,10 @@ namespace detail {
 
 /// Starts several tasks, and wakes one waiter when they are through.
 template <typename... Ts>
-class Group : public Waiter {
+class Group : public FullErrorWaiter {
  public:
   explicit Group(Task<Ts>&&... tasks) : tasks_(std::move(tasks)...) {}
-  Group(Group&& other) noexcept : Waiter(std::move(other)), tasks_(std::move(other.tasks_)) {}
+  Group(Group&& other) noexcept : FullErrorWaiter(std::move(other)), tasks_(std::move(other.tasks_)) {}
 
  protected:
   static constexpr std::size_t kCount = sizeof...(Ts);
@@ -63,10 +64,12 @@ class Group : public Waiter {
     };
     (start_one(slots_[I], std::get<I>(tasks_).promise()), ...);
   }
-  std::coroutine_handle<> child_done(Slot& slot, PromiseBase&) noexcept {
+  /// An exception ends the others as an error does; await_resume() throws it on.
+  std::coroutine_handle<> child_done(Slot& slot, PromiseBase& child) noexcept {
     if (left_count_ == 0) return std::noop_coroutine();
     if (winner_ == kCount) winner_ = static_cast<std::size_t>(&slot - slots_.data());
-    if (--left_count_ != 0 || is_starting_) return std::noop_coroutine();
+    left_count_ = child.exception() != nullptr ? 0 : left_count_ - 1;
+    if (left_count_ != 0 || is_starting_) return std::noop_coroutine();
     PromiseBase* const parent = task();
     stop_waiting();
     return parent->handle();
@@ -92,7 +95,8 @@ T take_value(Task<T>& task) {
 
 }  // namespace detail
 
-/// All of them. The first error ends the others and the awaiting task. Its value: a tuple of theirs; void if all are void.
+/// All of them. The first error or exception ends the others and the awaiting task. Its value: a tuple of theirs, with
+/// std::monostate for a void one; void if all are void.
 template <typename... Ts>
 class [[nodiscard]] AllOf : public detail::Group<Ts...> {
  public:
@@ -103,11 +107,20 @@ class [[nodiscard]] AllOf : public detail::Group<Ts...> {
     return this->start(parent, sizeof...(Ts));
   }
   auto await_resume() {
-    if constexpr ((std::is_void_v<Ts> && ...)) {
-      std::apply([](auto&... task) { (detail::take_value(task), ...); }, this->tasks_);
-    } else {
-      return std::apply([](auto&... task) { return std::make_tuple(detail::take_value(task)...); },
+    std::apply([](auto&... task) { (task.promise().rethrow_if_exception(), ...); }, this->tasks_);
+    if constexpr (!(std::is_void_v<Ts> && ...)) {
+      return std::apply([](auto&... task) { return std::make_tuple(value_of(task)...); },
                         this->tasks_);
+    }
+  }
+
+ private:
+  template <typename T>
+  static auto value_of(Task<T>& task) {
+    if constexpr (std::is_void_v<T>) {
+      return std::monostate();
+    } else {
+      return task.promise().take();
     }
   }
 };

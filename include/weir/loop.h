@@ -47,7 +47,7 @@ enum class Posted : std::uint8_t {
 /// How long from now, or a point on the loop's clock; both in nanoseconds.
 using Duration = std::chrono::nanoseconds;
 
-/// A slot for one prepare hook; unhooks itself when destroyed.
+/// A slot for one prepare hook; unhooks itself when destroyed. It may outlive the loop.
 class WEIR_API PrepareHook {
  public:
   PrepareHook() = default;
@@ -122,7 +122,8 @@ class WEIR_API Loop {
   void spawn(Task<void> task, const char* tag, SourceLocation where = SourceLocation::current());
   std::string report() const;  ///< every live op and block with its age
 
-  /// Stepping by a foreign loop: wait for wait_handle() or next_deadline_ns(), then run(RunMode::no_wait).
+  /// Stepping by a foreign loop: take wait_handle() once; then again and again wait until it is readable or
+  /// next_deadline_ns(), asked just before, has come, and run(RunMode::no_wait). What is past is due now.
   std::intptr_t wait_handle() const;
   std::uint64_t next_deadline_ns() const;
 
@@ -138,7 +139,8 @@ class WEIR_API Loop {
   std::unique_ptr<LoopCore> core_;
 };
 
-/// One timer: arm, extend, cancel in O(1). Never early. Not movable: the wheel links it.
+/// One timer: arm, extend, cancel in O(1). Never early. Not movable: the wheel links it. It may outlive the loop, but
+/// can only be destroyed then.
 class WEIR_API Timer {
  public:
   explicit Timer(Loop& loop);

@@ -12,6 +12,7 @@ namespace weir::inline v0 {
 
 class Scope;
 struct ScopeChild;
+struct ScopeRecheck;
 
 /// What ended a child.
 struct Failure {
@@ -39,6 +40,7 @@ struct ScopeOptions {
 /// Threads: the loop's own.
 class WEIR_API Scope {
  public:
+  /// Under the scope of the task that runs, else under the loop's root.
   explicit Scope(const ScopeOptions& options = {},
                  SourceLocation where = SourceLocation::current());
   Scope(LoopCore& loop, Scope* parent, const ScopeOptions& options, SourceLocation where);
@@ -75,7 +77,9 @@ class WEIR_API Scope {
     Wait* next_ = nullptr;
     bool until_empty_;
     bool is_listed_ = false;
+    bool is_promised_ = false;  // a place is kept for it until it has gone on
   };
+  /// A place that comes free is kept for who waited first, until its task has gone on.
   Wait has_room() { return Wait(*this, false); }
   Wait join() { return Wait(*this, true); }
 
@@ -92,15 +96,22 @@ class WEIR_API Scope {
  private:
   friend struct ScopeChild;
   ScopeChild* add(Task<> task, const char* tag, SourceLocation where);
+  void set_parent(Scope* parent);
   void wake_waiters();
+  void recheck_soon();
 
   LoopCore& loop_;
-  Scope* parent_;
+  Scope* parent_ = nullptr;
+  Scope* inner_ = nullptr;     // scopes whose parent this is
+  Scope* previous_ = nullptr;  // among those of its parent
+  Scope* next_ = nullptr;
   ScopeOptions options_;
   SourceLocation where_;
   ScopeChild* children_ = nullptr;
-  Wait* waits_ = nullptr;
+  Wait* waits_ = nullptr;             // oldest first
+  ScopeRecheck* recheck_ = nullptr;
   std::uint32_t count_ = 0;
+  std::uint32_t promised_count_ = 0;
   bool is_cancelled_ = false;
 };
 

@@ -244,12 +244,12 @@ struct ConnectOptions {
 };
 
 /// `co_await connect(address, options)` on the current loop. Errors: connection_refused, timed_out, …
-class [[nodiscard]] WEIR_API ConnectAwait : public Waiter {
+class [[nodiscard]] WEIR_API ConnectAwait : public FullErrorWaiter {
  public:
   ConnectAwait(Loop& loop, const Address& peer, const ConnectOptions& options)
       : loop_(&loop), peer_(peer), options_(options) {}
   ConnectAwait(ConnectAwait&& other) noexcept
-      : Waiter(std::move(other)),
+      : FullErrorWaiter(std::move(other)),
         loop_(other.loop_),
         peer_(other.peer_),
         options_(other.options_) {}

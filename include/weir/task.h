@@ -24,7 +24,9 @@
 namespace weir::inline v0 {
 
 class LoopCore;
+class FullErrorWaiter;
 class PromiseBase;
+class Scope;
 class Waiter;
 WEIR_API void wake_soon_on_current_loop(Waiter& waiter);
 template <typename T = void>
@@ -53,11 +55,7 @@ class WEIR_API Waiter {
     native_ = error.native;
     operation_ = error.operation;
   }
-  Error error() const {
-    Error error = Error::of(code_, operation_);
-    error.native = native_;
-    return error;
-  }
+  Error error() const;
   bool has_failed() const { return code_ != Errc::ok; }
   bool is_waiting() const { return task_ != nullptr; }
   PromiseBase* task() const { return task_; }
@@ -72,12 +70,35 @@ class WEIR_API Waiter {
   void wake_soon(LoopCore& loop);
 
  private:
+  friend class FullErrorWaiter;
   PromiseBase* task_ = nullptr;
   Errc code_ = Errc::ok;
   std::int32_t native_ = 0;
   Operation operation_ = Operation::none;
+  bool is_full_ = false;  // this is a FullErrorWaiter, which has all of the error
   bool catches_ = false;  // the error is a value for whoever awaits
 };
+
+/// A waiter whose error may name a value and what was expected. Those that a connection has one of stay small.
+class FullErrorWaiter : public Waiter {
+ public:
+  void fail_with(const Error& error) {
+    Waiter::fail_with(error);
+    is_full_ = true;
+    full_error_ = error;
+  }
+
+ private:
+  friend class Waiter;
+  Error full_error_;
+};
+
+inline Error Waiter::error() const {
+  if (is_full_) return static_cast<const FullErrorWaiter*>(this)->full_error_;
+  Error error = Error::of(code_, operation_);
+  error.native = native_;
+  return error;
+}
 
 /// Who gets the outcome of a task that no coroutine awaits: a scope, when_all, when_any.
 class TaskObserver {
@@ -88,6 +109,8 @@ class TaskObserver {
   virtual void on_failed(PromiseBase& task, const Error& error) = 0;
   /// The promise that waits for the observer, if one does.
   virtual PromiseBase* awaiting() const { return nullptr; }
+  /// The scope whose child the task is, if it is one.
+  virtual Scope* scope() const { return nullptr; }
 
  protected:
   ~TaskObserver() = default;
@@ -150,6 +173,14 @@ class WEIR_API PromiseBase {
 
   /// Ends the chain of tasks that waits for this one with `error`, up to whoever catches it.
   void fail(const Error& error);
+  /// Starts an awaited task. False when it has ended already: who awaits it goes on without being resumed, so that a
+  /// loop over tasks that are ready takes no stack, whatever a compiler makes of tail calls.
+  bool start_awaited() noexcept {
+    is_starting_ = true;
+    handle_.resume();
+    is_starting_ = false;
+    return !handle_.done();
+  }
   /// Runs it until it suspends; then what ended meanwhile is cleaned up.
   void resume();
   void rethrow_if_exception() {
@@ -191,6 +222,7 @@ class WEIR_API PromiseBase {
   WakeTicket* ticket_ = nullptr;
   std::exception_ptr exception_;
   AwaitedBy by_kind_ = AwaitedBy::nobody;
+  bool is_starting_ = false;
   std::uint16_t inline_turn_ = 0;
   std::uint16_t inline_count_ = 0;
 };
@@ -214,7 +246,7 @@ struct TaskValue<void> {
 
 /// `co_await std::move(result)`: the value, or the end of the task.
 template <typename T>
-class ResultAwaiter : public Waiter {
+class ResultAwaiter : public FullErrorWaiter {
  public:
   explicit ResultAwaiter(Result<T>&& result) : result_(std::move(result)) {}
   bool await_ready() const noexcept { return result_.ok(); }
@@ -278,9 +310,9 @@ class [[nodiscard]] Task {
     Awaiter(Awaiter&&) = default;
     bool await_ready() const noexcept { return false; }
     template <typename Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+    bool await_suspend(std::coroutine_handle<Promise> parent) noexcept {
       task.promise().await_by(parent.promise());
-      return task.handle_;
+      return task.promise().start_awaited();
     }
     T await_resume() {
       task.promise().rethrow_if_exception();
@@ -305,7 +337,7 @@ class TaskResultAwaiter : PromiseBase::Catcher {
   TaskResultAwaiter(TaskResultAwaiter&&) = default;
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent_handle) noexcept {
+  bool await_suspend(std::coroutine_handle<Promise> parent_handle) noexcept {
     parent = &parent_handle.promise();
     on_error = [](PromiseBase::Catcher& catcher, const Error& error) {
       auto& self = static_cast<TaskResultAwaiter&>(catcher);
@@ -313,7 +345,7 @@ class TaskResultAwaiter : PromiseBase::Catcher {
       self.task_.destroy();
     };
     task_.promise().await_by(static_cast<PromiseBase::Catcher&>(*this));
-    return task_.promise().handle();
+    return task_.promise().start_awaited();
   }
   Result<T> await_resume() {
     if (!error_.ok()) return error_;

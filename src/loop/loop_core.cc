@@ -74,9 +74,9 @@ LoopCore::~LoopCore() {
 void LoopCore::shut_down() {
   check_thread();
   WEIR_CHECK(!is_running_);
-  is_shutting_down_ = true;
   is_post_closed_.store(true, std::memory_order_release);
   RunningScope running(*this);
+  drop_jobs();
   for (int i = static_cast<int>(Extension::count); i-- > 0;) {
     if (extensions[i] != nullptr) callback([this, i] { extensions[i]->on_shutdown(); });
   }
@@ -84,7 +84,7 @@ void LoopCore::shut_down() {
     if (Op* op = ops.at(slot); op != nullptr) cancel(*op);
   }
   const std::uint64_t until_ns = backend_->now() + limits.shutdown_ns;
-  while (count_pending() > 0 && backend_->now() < until_ns) pump(until_ns);
+  for (drop_jobs(); count_pending() > 0 && backend_->now() < until_ns; drop_jobs()) pump(until_ns);
   const std::size_t leaked = count_pending();
   if (leaked > 0) {
     std::fprintf(stderr, "weir: loop \"%s\": %zu ops never ended; their memory is kept\n%s", name_,
@@ -93,6 +93,19 @@ void LoopCore::shut_down() {
   }
   for (int i = static_cast<int>(Extension::count); i-- > 0;) extensions[i].reset();
   backend_.reset();
+}
+
+// Jobs do not run any more, but what they own (a stream, say) must go while the loop can still close it.
+void LoopCore::drop_jobs() {
+  for (JobQueue* queue : {&ticks_, &microtasks_, &immediates_, &demoted_}) {
+    while (!queue->empty()) queue->pop().reset();
+  }
+  posts_->drain(limits.posts_max, [](Job job) { job.reset(); });
+  while (prepare_ != nullptr) {
+    PrepareHook& hook = *prepare_;
+    hook.unhook();
+    hook.job_.reset();
+  }
 }
 
 // A turn without user code of its own: only completions and what they close.
@@ -208,7 +221,9 @@ bool LoopCore::should_yield() {
   return backend_->pending_hint() || backend_->now() - now_ns() >= limits.deliver_time_ns;
 }
 
-std::uint64_t LoopCore::next_deadline_ns() { return poll_deadline(RunMode::until_done); }
+std::uint64_t LoopCore::next_deadline_ns() {
+  return backend_->pending_hint() ? 0 : poll_deadline(RunMode::until_done);
+}
 
 const Metrics& LoopCore::current_metrics() {
   metrics.system_calls +=

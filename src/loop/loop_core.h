@@ -188,14 +188,15 @@ class LoopCore final : public Sink {
     ~RunningScope();
     LoopCore* previous;
   };
+  bool is_stopping() const { return is_stopped_ || is_stop_posted_.load(std::memory_order_relaxed); }
   void turn_once(RunMode mode);
+  void drop_jobs();
   void pump(std::uint64_t until_ns);
   std::size_t count_pending() const;
   void leak_what_is_pending();
   bool has_work_before_poll() const {
     return (cancels_.size() | wheel_.size() | demoted_.size()) != 0 ||
-           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr ||
-           is_stop_posted_.load(std::memory_order_relaxed);
+           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr;
   }
   void do_work_before_poll();
   void fire_timers();
@@ -221,11 +222,12 @@ class LoopCore final : public Sink {
   bool has_work_left() const {
     return (immediates_.size() | demoted_.size() | (deferred_.tail - deferred_.head) |
             (data_.tail - data_.head)) != 0 ||
-           close_head_ != nullptr;
+           close_head_ != nullptr || !posts_->empty();
   }
   bool has_jobs() const {
     return !ticks_.empty() || !microtasks_.empty() || !immediates_.empty() || !demoted_.empty() ||
-           close_head_ != nullptr || !deferred_.empty() || !data_.empty() || !control_.empty();
+           close_head_ != nullptr || !deferred_.empty() || !data_.empty() || !control_.empty() ||
+           !posts_->empty();
   }
   void after_callback() {
     for (;;) {
@@ -257,7 +259,6 @@ class LoopCore final : public Sink {
   bool is_now_valid_ = false;
   bool is_running_ = false;
   bool is_stopped_ = false;
-  bool is_shutting_down_ = false;
   const char* name_;
   OrderPolicy order_;
   LoopClient* flush_head_ = nullptr;
@@ -268,12 +269,12 @@ class LoopCore final : public Sink {
   std::uint32_t budget_ = 0;    // data completions that this turn may still deliver
   Queue deferred_;              // of sockets that used up their bytes this turn, in order
   JobQueue ticks_, microtasks_, immediates_, demoted_;
+  RecordSlab<OpDeadline> deadlines_;   // longer than the wheel, which disarms what is left
   TimerWheel wheel_;
   std::unique_ptr<PostQueue> posts_;
   PrepareHook* prepare_ = nullptr;
   PrepareHook* prepare_next_ = nullptr;  // the one to run after the hook that runs now
   EscapeHook escape_hook_ = nullptr;
-  RecordSlab<OpDeadline> deadlines_;
   std::atomic<bool> is_post_closed_{false};
   std::atomic<bool> is_stop_posted_{false};
   std::atomic<std::uint64_t> posts_refused_{0};

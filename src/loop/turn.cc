@@ -21,12 +21,13 @@ bool LoopCore::run(RunMode mode) {
   RunningScope running(*this);
   after_callback();
   if (mode == RunMode::until_done) {
-    while (is_alive() && !is_stopped_) turn_once(mode);
-  } else if (!is_stopped_) {
+    while (is_alive() && !is_stopping()) turn_once(mode);
+  } else if (!is_stopping()) {
     turn_once(mode);
   }
   is_running_ = false;
   is_stopped_ = false;
+  is_stop_posted_.store(false, std::memory_order_relaxed);
   return is_alive();
 }
 
@@ -48,10 +49,6 @@ void LoopCore::turn_once(RunMode mode) {
 
 void LoopCore::do_work_before_poll() {
   if (!cancels_.empty()) watch_cancels();
-  if (is_stop_posted_.load(std::memory_order_relaxed)) {
-    is_stop_posted_.store(false, std::memory_order_relaxed);
-    is_stopped_ = true;
-  }
   if (!wheel_.empty()) fire_timers();
   if (!deferred_.empty() || !data_.empty()) deliver_leftovers();
   if (!demoted_.empty()) run_demoted();
@@ -59,8 +56,7 @@ void LoopCore::do_work_before_poll() {
 }
 
 std::uint64_t LoopCore::poll_deadline(RunMode mode) {
-  if (mode == RunMode::no_wait || is_stopped_ || active_ == 0 || has_work_left()) return 0;
-  if (!posts_->empty()) return 0;  // over the last turn's budget; their wakes have been used up
+  if (mode == RunMode::no_wait || is_stopping() || active_ == 0 || has_work_left()) return 0;
   const std::uint64_t own = backend_->next_deadline();
   return wheel_.empty() ? own : std::min(wheel_.next_deadline_ns(), own);
 }

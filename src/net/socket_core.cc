@@ -144,6 +144,15 @@ Result<std::int32_t> SocketCore::get_option(SocketOption option) const {
 
 // ---- Connecting.
 
+namespace {
+Error connect_error(std::int32_t result, const Address& peer) {
+  const Error error = Error::from_result(result, Operation::connect);
+  Error named = Error::of_value(error.code, error.operation, peer.to_string(), nullptr);
+  named.native = error.native;
+  return named;
+}
+}  // namespace
+
 ConnectAwait connect(const Address& peer, const ConnectOptions& options) {
   Loop* const loop = Loop::current();
   if (loop == nullptr)
@@ -164,6 +173,10 @@ bool ConnectAwait::suspend() {
     wake_soon(loop);
     return true;
   };
+  if (peer_.family == Family::none) {
+    return fail(Error::of_value(Errc::invalid_argument, Operation::connect, "no address",
+                                "an IPv4 or IPv6 address"));
+  }
   if (!net.has_room()) return fail(Error::of(Errc::no_buffers, Operation::connect));
   SocketSpec spec;
   spec.family = peer_.family;
@@ -202,13 +215,14 @@ void ConnectAwait::on_connected(ConnectOp& op, const Completion& completion) {
   NetExtension& net = NetExtension::of(loop);
   ConnectAwait* const waiter = record.waiter;
   const Handle handle = op.handle;
+  const Address peer = op.peer;
   loop.ops.abandon(op);
   net.connects.destroy(record);
   Stream stream(&net.sockets.make(loop, handle));  // closes itself when nobody takes it
   if (waiter == nullptr) return;
   waiter->record_ = nullptr;
   if (completion.result < 0) {
-    waiter->fail_with(Error::from_native(-completion.result, Operation::connect));
+    waiter->fail_with(connect_error(completion.result, peer));
   } else {
     ++loop.metrics.connected;
     waiter->stream_ = std::move(stream);

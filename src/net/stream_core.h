@@ -147,6 +147,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   template <typename Call>
   void call_handler(Call&& call);
 
+  void flush_now();
   bool may_queue(std::size_t pinned_bytes, bool waits) const;
   void queued(std::uint32_t pinned_bytes);
   void after_sent(std::uint32_t pinned_bytes);

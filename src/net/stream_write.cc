@@ -104,6 +104,10 @@ void StreamCore::set_queued_pinned(std::uint32_t bytes) {
 // Gathered writes leave here, after the callback that queued them and its jobs.
 void StreamCore::after_callback() {
   clear(kFlushQueued);
+  flush_now();
+}
+
+void StreamCore::flush_now() {
   if (has(kClosing) || write_error_ != Errc::ok) return;
   if (!outbox_.empty()) {
     if (!is_send_busy()) send_outbox();
@@ -242,7 +246,7 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
     op.fail_with(Error::of(write_error_, Operation::write));
   } else {
     if (with_fin) set(kFinWanted);
-    after_callback();  // the transport may take all of it at once
+    flush_now();  // the transport may take all of it at once
     if (write_error_ != Errc::ok) op.fail_with(Error::of(write_error_, Operation::write));
   }
   if (op.has_failed()) {
@@ -254,7 +258,7 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
     return true;
   }
   set(with_fin ? kWaitsForFin : kWaitsForFlush);
-  if (with_fin && outbox_.empty() && !has(kFinStarted)) after_callback();
+  if (with_fin && outbox_.empty() && !has(kFinStarted)) flush_now();
   if (is_write_wait_over()) {
     clear(kWaitsForFin);
     clear(kWaitsForFlush);

@@ -50,14 +50,14 @@ void ScopeChild::on_failed(PromiseBase&, const Error& error) {
 }
 
 void ScopeChild::unlink() {
-  (previous != nullptr ? previous->next : scope->children_) = next;
+  (previous != nullptr ? previous->next : owner->children_) = next;
   if (next != nullptr) next->previous = previous;
   previous = next = nullptr;
 }
 
 // Already out of its scope's list. The scope may be gone: then nobody is told, as nobody asked.
 void ScopeChild::end(const Failure* failure) {
-  Scope* const told = scope;
+  Scope* const told = owner;
   task.destroy();
   TaskExtension::of(*loop).children.destroy(*this);
   if (told == nullptr) return;
@@ -77,26 +77,52 @@ LoopCore& current_loop() {
                       "make a Loop on this thread first");
   return *loop;
 }
+
+// The scope of the task that runs now, else the root.
+Scope* current_scope(LoopCore& loop) {
+  for (PromiseBase* task = thread_tasks.running; task != nullptr; task = task->awaiting()) {
+    Scope* const scope = task->observer() != nullptr ? task->observer()->scope() : nullptr;
+    if (scope != nullptr && &scope->loop() == &loop) return scope;
+  }
+  return TaskExtension::of(loop).root.get();
+}
 }  // namespace
 
 Scope::Scope(const ScopeOptions& options, SourceLocation where)
-    : Scope(current_loop(), TaskExtension::of(current_loop()).root.get(), options, where) {}
+    : Scope(current_loop(), current_scope(current_loop()), options, where) {}
 
 Scope::Scope(LoopCore& loop, Scope* parent, const ScopeOptions& options, SourceLocation where)
-    : loop_(loop), parent_(parent), options_(options), where_(where) {}
+    : loop_(loop), options_(options), where_(where) {
+  set_parent(parent);
+}
+
+void Scope::set_parent(Scope* parent) {
+  if (parent_ != nullptr) {
+    (previous_ != nullptr ? previous_->next_ : parent_->inner_) = next_;
+    if (next_ != nullptr) next_->previous_ = previous_;
+  }
+  parent_ = parent;
+  previous_ = next_ = nullptr;
+  if (parent == nullptr) return;
+  next_ = std::exchange(parent->inner_, this);
+  if (next_ != nullptr) next_->previous_ = this;
+}
 
 Scope::~Scope() {
   cancel();
+  while (inner_ != nullptr) inner_->set_parent(parent_);  // they outlive this one
+  set_parent(nullptr);
+  if (recheck_ != nullptr) recheck_->scope = nullptr;
   for (Wait* wait = waits_; wait != nullptr; wait = wait->next_) {
     wait->is_listed_ = false;
     wait->fail_with(Error::of(Errc::scope_ended, Operation::wait));
-    wait->wake_soon(loop_);
+    if (!wait->is_promised_) wait->wake_soon(loop_);
   }
 }
 
 ScopeChild* Scope::add(Task<> task, const char* tag, SourceLocation where) {
   ScopeChild* const child = &TaskExtension::of(loop_).children.make();
-  child->scope = this;
+  child->owner = this;
   child->loop = &loop_;
   child->task = std::move(task);
   child->tag = tag;
@@ -122,7 +148,7 @@ void Scope::spawn(Task<> task, const char* tag, SourceLocation where) {
 
 bool Scope::try_spawn(Task<>& task, const char* tag, SourceLocation where) {
   loop_.check_thread();
-  if (is_cancelled_ || count_ >= options_.max_count) return false;
+  if (is_cancelled_ || count_ + promised_count_ >= options_.max_count) return false;
   add(std::move(task), tag, where);
   return true;
 }
@@ -137,7 +163,7 @@ void Scope::cancel() {
       continue;
     }
     child->is_cancel_asked = true;
-    child->scope = nullptr;
+    child->owner = nullptr;
     --count_;
     child->next = thread_tasks.ended;
     thread_tasks.ended = child;
@@ -175,34 +201,60 @@ void Scope::describe(std::string& text) const {
   }
 }
 
+// One place wakes one waiter, which stays listed until it has gone on: others must not take the place before.
 void Scope::wake_waiters() {
   for (Wait** at = &waits_; *at != nullptr;) {
     Wait* const wait = *at;
-    if (!wait->is_satisfied()) {
+    if (wait->is_promised_ || !wait->is_satisfied()) {
       at = &wait->next_;
       continue;
     }
-    *at = wait->next_;
-    wait->is_listed_ = false;
+    if (wait->until_empty_) {
+      *at = wait->next_;
+      wait->is_listed_ = false;
+    } else {
+      at = &wait->next_;
+      wait->is_promised_ = true;
+      ++promised_count_;
+    }
     wait->wake_soon(loop_);
   }
 }
 
+void Scope::recheck_soon() {
+  if (recheck_ != nullptr || waits_ == nullptr) return;
+  recheck_ = &TaskExtension::of(loop_).rechecks.make();
+  recheck_->scope = this;
+  loop_.microtask([&loop = loop_, record = recheck_] {
+    Scope* const scope = record->scope;
+    TaskExtension::of(loop).rechecks.destroy(*record);
+    if (scope == nullptr) return;
+    scope->recheck_ = nullptr;
+    scope->wake_waiters();
+  });
+}
+
 bool Scope::Wait::is_satisfied() const {
-  return until_empty_ ? scope_->count_ == 0 : scope_->count_ < scope_->options_.max_count;
+  if (until_empty_) return scope_->count_ == 0;
+  return scope_->count_ + scope_->promised_count_ < scope_->options_.max_count;
 }
 
 void Scope::Wait::enlist() {
-  next_ = scope_->waits_;
-  scope_->waits_ = this;
+  Wait** at = &scope_->waits_;
+  while (*at != nullptr) at = &(*at)->next_;
+  *at = this;
   is_listed_ = true;
 }
 
+// The end of the awaiting expression. Whether the task then uses its place shows when it next suspends.
 Scope::Wait::~Wait() {
   if (!is_listed_) return;
   Wait** at = &scope_->waits_;
   while (*at != this) at = &(*at)->next_;
   *at = next_;
+  if (!is_promised_) return;
+  --scope_->promised_count_;
+  scope_->recheck_soon();
 }
 
 }  // namespace weir::inline v0

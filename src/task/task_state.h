@@ -12,7 +12,7 @@ namespace weir::inline v0 {
 
 /// One child of a scope: its task, and whom to tell.
 struct ScopeChild final : TaskObserver {
-  Scope* scope = nullptr;  // null once the scope is gone while the child still runs
+  Scope* owner = nullptr;  // null once the scope is gone while the child still runs
   ScopeChild* previous = nullptr;
   ScopeChild* next = nullptr;  // in its scope, or among the ended
   Task<> task;
@@ -24,9 +24,15 @@ struct ScopeChild final : TaskObserver {
 
   std::coroutine_handle<> on_done(PromiseBase& promise) noexcept override;
   void on_failed(PromiseBase& promise, const Error& error) override;
+  Scope* scope() const override { return owner; }
   /// Takes it out of its scope, destroys the task, and gives the record back.
   void end(const Failure* failure);
   void unlink();
+};
+
+/// A job that looks again whether somebody waits for a place; the scope may be gone by then.
+struct ScopeRecheck {
+  Scope* scope = nullptr;
 };
 
 struct ThreadTasks {
@@ -50,6 +56,7 @@ struct TaskExtension final : LoopExtension {
   LoopCore& loop;
   RecordSlab<WakeTicket> tickets;
   RecordSlab<ScopeChild> children;
+  RecordSlab<ScopeRecheck> rechecks;
   std::unique_ptr<Scope> root;
 };
 
