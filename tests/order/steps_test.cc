@@ -1,0 +1,470 @@
+// The sentences T1 … of docs/internals/turn.md: the steps of a turn, on a backend whose every completion is scripted.
+// io_order_test.cc says those that concern I/O again, with sockets, on each backend.
+#include <thread>
+
+#include "tests/order/scripted.h"
+#include "tests/unit/loop_rig.h"
+
+namespace weir::test {
+namespace {
+
+using Nop = SeenOp<Op>;
+using Recv = SeenOp<RecvOp>;
+
+class Turn : public ScriptedTest {
+ protected:
+  /// A receive that notes `name` for bytes, and `name` with "-end" for its end.
+  std::unique_ptr<Recv> make_recv(const std::string& name) {
+    auto op = std::make_unique<Recv>(loop(), OpKind::recv, [this, name](const Completion& got) {
+      note(got.has(kBuf) ? name : name + "-end");
+    });
+    op->group = loop().receive_group().group();
+    loop().submit(*op);
+    return op;
+  }
+  void end(Recv& op) {
+    backend().end(op, 0, kEof);
+    turn();
+    ASSERT_EQ(op.state, OpState::idle);
+  }
+  /// Queues jobs that will have to be demoted, when descendants_per_drain is 1.
+  void demote(const std::vector<std::string>& names) {
+    loop().microtask([this, names] {
+      loop().microtask([] {});
+      for (const std::string& name : names) loop().microtask(noting(name));
+    });
+  }
+};
+
+TEST_F(Turn, T1_ATurnRunsItsStepsInThisOrder) {
+  Limits limits;
+  limits.descendants_per_drain = 1;
+  limits.bytes_per_socket_turn = 1024;
+  make_loop(limits);
+  {
+    auto recv = make_recv("leftover");
+    auto [near, far] = make_stream_pair(loop());
+    Recorder handler;
+    handler.on_closed = noting("close");
+    near.start(handler);
+    Nop control(loop(), OpKind::nop, [this](const Completion&) { note("control"); });
+    Nop data(loop(), OpKind::poll, [this](const Completion&) { note("data"); });
+    Timer timer(loop());
+    PrepareHook hook;
+    loop().submit(data);
+    backend().bring(*recv, 1024, 'a');
+    backend().bring(*recv, 1024, 'b');  // over the socket's share: left over
+    loop().immediate([&] {
+      loop().immediate(noting("immediate"));
+      near.close();
+      demote({"demoted"});
+      loop().prepare(hook, noting("prepare"));
+      timer.arm(0ns, noting("timer"));
+      loop().submit(control);
+      EXPECT_EQ(loop().post(noting("post")), Posted::queued);
+      backend().end(data, 1);
+    });
+    turn();
+    EXPECT_EQ(log(), "leftover");
+    backend().on_poll = noting("poll");
+    turn();
+    EXPECT_EQ(log(), "timer leftover demoted prepare poll control post data immediate close");
+    backend().on_poll = nullptr;
+    end(*recv);
+  }
+}
+
+TEST_F(Turn, T2_TheClockIsReadAtMostOnceBeforeThePollAndOnceAfterIt) {
+  backend().clock_step_ns = 1000;
+  std::vector<std::uint64_t> before, after;
+  PrepareHook hook;
+  loop().prepare(hook, [&] { before.push_back(loop().now_ns()); });
+  Timer timer(loop());
+  timer.arm(0ns, [&] {
+    before.push_back(loop().now_ns());
+    before.push_back(loop().now_ns());
+  });
+  EXPECT_EQ(loop().post([&] { after.push_back(loop().now_ns()); }), Posted::queued);
+  loop().immediate([&] { after.push_back(loop().now_ns()); });
+  const int looks = backend().clock_looks;
+  turn();
+  EXPECT_EQ(backend().clock_looks - looks, 2);
+  ASSERT_EQ(before.size(), 3u);
+  ASSERT_EQ(after.size(), 2u);
+  EXPECT_EQ(before[0], before[1]);
+  EXPECT_EQ(before[0], before[2]);
+  EXPECT_EQ(after[0], after[1]);
+  EXPECT_LT(before[0], after[0]);
+}
+
+TEST_F(Turn, T2_ATurnThatNeedsNoTimeReadsNoClock) {
+  Nop control(loop(), OpKind::nop, [this](const Completion&) { note("control"); });
+  loop().submit(control);
+  const int looks = backend().clock_looks;
+  turn();
+  EXPECT_EQ(log(), "control");
+  EXPECT_EQ(backend().clock_looks - looks, 0);
+}
+
+TEST_F(Turn, T3_TimersRunByDeadlineThenInOrderOfArming) {
+  const std::uint64_t start_ns = backend().clock_ns;
+  Timer third(loop()), first(loop()), second(loop()), fourth(loop());
+  third.arm_at(start_ns + 30, noting("third"));
+  first.arm_at(start_ns + 10, noting("first"));
+  second.arm_at(start_ns + 10, noting("second"));
+  fourth.arm_at(start_ns + 30, noting("fourth"));
+  backend().clock_ns = start_ns + 100;
+  turn();
+  EXPECT_EQ(log(), "first second third fourth");
+}
+
+TEST_F(Turn, T3_NoTimerRunsEarly) {
+  const std::uint64_t start_ns = backend().clock_ns;
+  Timer timer(loop());
+  timer.arm_at(start_ns + 1'000'000, noting("due"));
+  backend().clock_ns = start_ns + 999'999;
+  turn();
+  EXPECT_EQ(log(), "");
+  backend().clock_ns = start_ns + 1'000'000;
+  turn();
+  EXPECT_EQ(log(), "due");
+}
+
+TEST_F(Turn, T4_ATimerArmedByATimersCallbackWaitsForTheNextTurn) {
+  Timer timer(loop()), other(loop());
+  timer.arm(0ns, [&] {
+    note("first");
+    timer.arm(0ns, noting("again"));
+    other.arm_at(0, noting("other"));  // long past
+  });
+  turn();
+  EXPECT_EQ(log(), "first");
+  turn();
+  EXPECT_EQ(log(), "other again");
+}
+
+TEST_F(Turn, T4_ATimerExtendedByATimersCallbackWaitsForTheNextTurn) {
+  Timer first(loop()), second(loop());
+  first.arm(0ns, [&] {
+    note("first");
+    second.extend(0ns);
+  });
+  second.arm(0ns, noting("second"));
+  turn();
+  EXPECT_EQ(log(), "first");
+  turn();
+  EXPECT_EQ(log(), "second");
+}
+
+TEST_F(Turn, T5_ATimerCancelledByAnEarlierCallbackOfTheTurnDoesNotRun) {
+  Timer first(loop()), second(loop()), third(loop());
+  first.arm(0ns, [&] {
+    note("first");
+    EXPECT_TRUE(second.cancel());
+  });
+  second.arm(0ns, noting("second"));
+  third.arm(0ns, noting("third"));
+  turn();
+  turn();
+  EXPECT_EQ(log(), "first third");
+}
+
+TEST_F(Turn, T6_AtMostTimersPerTurnRunInATurn) {
+  Limits limits;
+  limits.timers_per_turn = 2;
+  make_loop(limits);
+  Timer a(loop()), b(loop()), c(loop()), d(loop()), e(loop());
+  char name = 'a';
+  for (Timer* timer : {&a, &b, &c, &d, &e}) timer->arm(0ns, noting(std::string(1, name++)));
+  turn();
+  EXPECT_EQ(log(), "a b");
+  turn();
+  EXPECT_EQ(log(), "c d");
+  turn();
+  EXPECT_EQ(log(), "e");
+  EXPECT_EQ(loop().metrics().timers_fired, 5u);
+  EXPECT_EQ(loop().metrics().timer_budget_hits, 2u);
+}
+
+TEST_F(Turn, T7_LeftoversComeBeforeThePollThoseOverTheirShareFirst) {
+  Limits limits;
+  limits.completions_per_turn = 2;
+  limits.bytes_per_socket_turn = 1024;
+  make_loop(limits);
+  auto a = make_recv("a"), b = make_recv("b"), c = make_recv("c");
+  backend().bring(*a, 1024, '1');
+  backend().bring(*a, 1024, '2');
+  backend().bring(*b, 10, '1');
+  backend().bring(*c, 10, '1');
+  turn();
+  EXPECT_EQ(log(), "a");
+  backend().on_poll = noting("poll");
+  turn();
+  EXPECT_EQ(log(), "a b poll");
+  turn();
+  EXPECT_EQ(log(), "c poll");
+  backend().on_poll = nullptr;
+  for (auto* op : {&a, &b, &c}) end(**op);
+}
+
+TEST_F(Turn, T8_DemotedJobsRunInOrderAtMostSoManyATurn) {
+  Limits limits;
+  limits.descendants_per_drain = 1;
+  limits.demoted_per_turn = 2;
+  make_loop(limits);
+  demote({"a", "b", "c"});
+  turn();
+  EXPECT_EQ(log(), "a b");
+  turn();
+  EXPECT_EQ(log(), "c");
+}
+
+TEST_F(Turn, T8_AJobDemotedInThisStepWaitsForTheNextTurn) {
+  Limits limits;
+  limits.descendants_per_drain = 1;
+  make_loop(limits);
+  loop().microtask([this] {
+    loop().microtask([] {});
+    loop().microtask([this] {
+      note("first");
+      demote({"second"});
+    });
+  });
+  turn();
+  EXPECT_EQ(log(), "first");
+  turn();
+  EXPECT_EQ(log(), "second");
+}
+
+TEST_F(Turn, T9_PrepareHooksRunInEachTurnNewestFirst) {
+  PrepareHook old, young;
+  loop().prepare(old, noting("old"));
+  loop().prepare(young, noting("young"));
+  turn();
+  turn();
+  EXPECT_EQ(log(), "young old young old");
+  EXPECT_FALSE(loop().is_alive());  // a hook alone does not keep the loop alive
+}
+
+TEST_F(Turn, T9_AHookMayUnhookItselfOrAnyOther) {
+  PrepareHook a, b, c, d;
+  loop().prepare(a, noting("a"));
+  loop().prepare(b, noting("b"));
+  loop().prepare(c, [&] {
+    note("c");
+    c.unhook();
+    b.unhook();  // the next
+    d.unhook();  // the one before
+  });
+  loop().prepare(d, noting("d"));
+  turn();
+  EXPECT_EQ(log(), "d c a");
+  turn();
+  EXPECT_EQ(log(), "a");
+}
+
+TEST_F(Turn, T9_AHookMayOutliveItsLoop) {
+  PrepareHook hook;
+  loop().prepare(hook, noting("hook"));
+  loop_.reset();
+  hook.unhook();
+  EXPECT_EQ(log(), "");
+}
+
+TEST_F(Turn, T10_ThereIsOnePollATurn) {
+  loop().immediate([this] { loop().immediate(noting("second")); });
+  loop().run(RunMode::once);
+  EXPECT_EQ(backend().poll_deadlines.size(), 1u);
+  loop().run(RunMode::once);
+  EXPECT_EQ(backend().poll_deadlines.size(), 2u);
+  EXPECT_EQ(log(), "second");
+}
+
+TEST_F(Turn, T10_ThePollWaitsUntilTheNextTimer) {
+  Timer timer(loop());
+  timer.arm(5ms, noting("due"));
+  const std::uint64_t due_ns = backend().clock_ns + 5'000'000;
+  loop().run(RunMode::once);
+  EXPECT_EQ(backend().poll_deadlines.back(), due_ns);
+  loop().run(RunMode::once);
+  EXPECT_EQ(log(), "due");
+}
+
+TEST_F(Turn, T10_ItDoesNotWaitForWhatIsLeftToDo) {
+  Limits limits;
+  limits.descendants_per_drain = limits.demoted_per_turn = limits.timers_per_turn = 1;
+  limits.bytes_per_socket_turn = 1024;
+  make_loop(limits);
+  Timer late(loop());
+  const auto polled_without_waiting = [&] {
+    late.arm(1h, [] {});
+    const std::uint64_t start_ns = backend().clock_ns;
+    loop().run(RunMode::once);
+    return backend().poll_deadlines.back() <= start_ns;
+  };
+  EXPECT_FALSE(polled_without_waiting());
+
+  loop().immediate([] {});
+  EXPECT_TRUE(polled_without_waiting()) << "an immediate";
+
+  demote({"a", "b"});
+  EXPECT_TRUE(polled_without_waiting()) << "a demoted job over the budget";
+  turn();
+
+  Timer one(loop()), other(loop());
+  one.arm(0ns, [] {});
+  other.arm(0ns, [] {});
+  EXPECT_TRUE(polled_without_waiting()) << "a due timer over the budget";
+  turn();
+
+  auto recv = make_recv("recv");
+  for (int i = 0; i < 3; ++i) backend().bring(*recv, 1024, 'x');
+  turn();
+  EXPECT_TRUE(polled_without_waiting()) << "a leftover";
+  turn();
+  end(*recv);
+
+  EXPECT_FALSE(polled_without_waiting());
+  loop().run(RunMode::no_wait);
+  EXPECT_EQ(backend().poll_deadlines.back(), 0u) << "no_wait";
+}
+
+TEST_F(Turn, T11_ControlComesBeforePostsAndPostsBeforeData) {
+  auto cancelled = make_recv("cancelled");
+  Nop data(loop(), OpKind::poll, [this](const Completion&) { note("data"); });
+  Nop nop(loop(), OpKind::nop, [this](const Completion&) { note("nop"); });
+  Nop close(loop(), OpKind::close, [this](const Completion&) { note("close"); });
+  loop().submit(data);
+  backend().end(data, 1);
+  loop().cancel(*cancelled);
+  loop().submit(nop);
+  loop().submit(close);
+  EXPECT_EQ(loop().post(noting("post")), Posted::queued);
+  turn();
+  EXPECT_EQ(log(), "cancelled-end nop close post data");
+}
+
+TEST_F(Turn, T11_ACancelledOpWithBytesBeforeItsEndIsNoControl) {
+  auto recv = make_recv("recv");
+  backend().bring(*recv, 10, 'x');
+  loop().cancel(*recv);
+  EXPECT_EQ(loop().post(noting("post")), Posted::queued);
+  turn();
+  EXPECT_EQ(log(), "post recv recv-end");
+}
+
+TEST_F(Turn, T12_PostedCallbacksRunInOrderAtMostSoManyATurn) {
+  Limits limits;
+  limits.posts_per_turn = 2;
+  make_loop(limits);
+  for (const char* name : {"a", "b", "c"}) {
+    EXPECT_EQ(loop().post(noting(name)), Posted::queued);
+  }
+  turn();
+  EXPECT_EQ(log(), "a b");
+  turn();
+  EXPECT_EQ(log(), "c");
+  EXPECT_EQ(loop().metrics().posts_run, 3u);
+  EXPECT_EQ(loop().metrics().post_budget_hits, 1u);
+}
+
+TEST_F(Turn, T13_DataComesInTheOrderInWhichItWasReapedToTheBudget) {
+  Limits limits;
+  limits.completions_per_turn = 3;
+  make_loop(limits);
+  auto a = make_recv("a"), b = make_recv("b");
+  for (int i = 0; i < 2; ++i) {
+    backend().bring(*b, 10, 'x');
+    backend().bring(*a, 10, 'x');
+  }
+  turn();
+  EXPECT_EQ(log(), "b a b");
+  EXPECT_EQ(loop().metrics().deliver_budget_hits, 1u);
+  turn();
+  EXPECT_EQ(log(), "a");
+  for (auto* op : {&a, &b}) end(**op);
+}
+
+TEST_F(Turn, T13_DeliveryEndsWhenItsTimeIsOver) {
+  Limits limits;
+  limits.deliver_time_ns = 1000;
+  make_loop(limits);
+  auto recv = make_recv("x");
+  for (int i = 0; i < 200; ++i) backend().bring(*recv, 1, 'x');
+  backend().clock_step_ns = 1000;
+  turn();
+  const std::size_t first_count = std::exchange(log_, {}).size();
+  EXPECT_GE(first_count, 1u);
+  EXPECT_LT(first_count, 200u);
+  for (int i = 0; i < 10; ++i) turn();
+  EXPECT_EQ(first_count + std::exchange(log_, {}).size(), 200u);
+  end(*recv);
+}
+
+TEST_F(Turn, T14_ASocketThatHadItsBytesGetsTheNextOnesInTheNextTurn) {
+  Limits limits;
+  limits.bytes_per_socket_turn = 1024;
+  make_loop(limits);
+  auto greedy = make_recv("greedy"), polite = make_recv("polite");
+  backend().bring(*greedy, 1024, '1');
+  backend().bring(*greedy, 10, '2');
+  backend().bring(*greedy, 10, '3');
+  backend().end(*greedy, 0, kEof);
+  backend().bring(*polite, 10, '1');
+  backend().end(*polite, 0, kEof);
+  turn();
+  EXPECT_EQ(log(), "greedy polite polite-end");
+  EXPECT_GE(loop().metrics().socket_budget_hits, 1u);
+  turn();
+  EXPECT_EQ(log(), "greedy greedy greedy-end");
+}
+
+TEST_F(Turn, T15_ImmediatesQueuedInStepSixWaitBehindTheNextTurnsInput) {
+  auto recv = make_recv("data");
+  loop().immediate([&] {
+    note("first");
+    loop().immediate(noting("third"));
+    backend().bring(*recv, 10, 'x');
+  });
+  loop().immediate(noting("second"));
+  turn();
+  EXPECT_EQ(log(), "first second");
+  turn();
+  EXPECT_EQ(log(), "data third");
+  end(*recv);
+}
+
+TEST_F(Turn, T15_ImmediatesQueuedByThisTurnsInputRunInThisTurn) {
+  Nop nop(loop(), OpKind::nop, [&](const Completion&) { loop().immediate(noting("immediate")); });
+  loop().submit(nop);
+  turn();
+  EXPECT_EQ(log(), "immediate");
+}
+
+TEST_F(Turn, T16_CloseNotificationsRunLastInTheOrderInWhichTheClosesEnded) {
+  Stream streams[6];
+  Recorder handlers[6];
+  for (int i = 0; i < 6; i += 2) std::tie(streams[i], streams[i + 1]) = make_stream_pair(loop());
+  for (int i = 0; i < 6; i += 2) {
+    handlers[i].on_closed = noting("close" + std::to_string(i));
+    streams[i].start(handlers[i]);
+  }
+  loop().immediate(noting("immediate"));
+  streams[2].close();
+  streams[0].close();
+  handlers[2].on_closed = [&] {
+    note("close2");
+    loop().microtask(noting("its-job"));
+    streams[4].close();
+  };
+  turn();
+  EXPECT_EQ(log(), "immediate close2 its-job close0");
+  turn();
+  EXPECT_EQ(log(), "close4");
+  for (Stream& stream : streams) stream = {};
+  turn();
+  turn();
+}
+
+}  // namespace
+}  // namespace weir::test
