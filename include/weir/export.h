@@ -7,3 +7,10 @@
 #else
 #define WEIR_API
 #endif
+
+// WEIR_FAST_TLS: the thread-local model of libraries that are loaded at start, a fixed offset instead of a call.
+#if defined(__ELF__)
+#define WEIR_FAST_TLS [[gnu::tls_model("initial-exec")]]
+#else
+#define WEIR_FAST_TLS
+#endif

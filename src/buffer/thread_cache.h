@@ -5,15 +5,9 @@
 #include <new>
 #include <utility>
 
+#include "weir/export.h"
 #include "weir/metrics.h"
 #include "weir/poison.h"
-
-// The model for libraries that are loaded at start: a fixed offset instead of a call. Windows has none to choose.
-#if defined(__ELF__)
-#define WEIR_FAST_TLS [[gnu::tls_model("initial-exec")]]
-#else
-#define WEIR_FAST_TLS
-#endif
 
 namespace weir::inline v0 {
 

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "src/buffer/thread_cache.h"
 #include "src/loop/job_queue.h"
 #include "src/loop/post_queue.h"
 #include "src/loop/record_slab.h"
