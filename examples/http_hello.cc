@@ -59,7 +59,9 @@ weir::Task<> session(weir::Stream peer, const weir::Runtime& runtime, weir::Dura
   }
   co_await peer.finish();
   // A socket that is closed with bytes unread resets the connection, and the peer may lose the answer.
-  if (answers.is_last) co_await weir::result(weir::with_deadline(discard(peer), kLingerTime));
+  if (answers.is_last) {
+    static_cast<void>(co_await weir::result(weir::with_deadline(discard(peer), kLingerTime)));
+  }
 }
 
 }  // namespace
