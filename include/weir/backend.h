@@ -105,7 +105,7 @@ struct SocketSpec {
   enum class Type : std::uint8_t { stream, datagram };
   Type type = Type::stream;
   Family family = Family::ipv4;
-  Address bind{};             ///< Family::none: not bound
+  Address bind{};            ///< Family::none: not bound
   std::int32_t backlog = 0;  ///< > 0: listen
   bool reuse_address = false;
   bool reuse_port = false;

@@ -20,7 +20,8 @@ template <typename... Ts>
 class Group : public FullErrorWaiter {
  public:
   explicit Group(Task<Ts>&&... tasks) : tasks_(std::move(tasks)...) {}
-  Group(Group&& other) noexcept : FullErrorWaiter(std::move(other)), tasks_(std::move(other.tasks_)) {}
+  Group(Group&& other) noexcept
+      : FullErrorWaiter(std::move(other)), tasks_(std::move(other.tasks_)) {}
 
  protected:
   static constexpr std::size_t kCount = sizeof...(Ts);

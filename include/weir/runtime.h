@@ -23,8 +23,8 @@ struct RuntimeOptions {
   LoopOptions loop{};
   Duration drain = std::chrono::seconds(10);  ///< how long sessions may take to finish after stop
   bool pins_cpus = false;                     ///< loop i on processor i
-  bool raises_descriptors = true;             ///< allow as many open descriptors as the process may have
-  bool stops_on_signals = true;               ///< SIGTERM and SIGINT; a second one ends the drain
+  bool raises_descriptors = true;  ///< allow as many open descriptors as the process may have
+  bool stops_on_signals = true;    ///< SIGTERM and SIGINT; a second one ends the drain
 };
 
 /// A task a connection. Called on every loop's thread: what it captures must be safe to share.

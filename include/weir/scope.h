@@ -108,7 +108,7 @@ class WEIR_API Scope {
   ScopeOptions options_;
   SourceLocation where_;
   ScopeChild* children_ = nullptr;
-  Wait* waits_ = nullptr;             // oldest first
+  Wait* waits_ = nullptr;  // oldest first
   ScopeRecheck* recheck_ = nullptr;
   std::uint32_t count_ = 0;
   std::uint32_t promised_count_ = 0;

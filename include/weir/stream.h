@@ -48,7 +48,8 @@ class StreamHandler {
   virtual void on_read(Buf bytes) = 0;  ///< not while paused
   virtual void on_end() {}              ///< the peer's clean end of stream; writing goes on
   virtual void on_writable() {}  ///< was pressured or refused, is at or below the low mark now
-  virtual void on_close(const Error& error) = 0;  ///< last; error.ok() after a close of one's own, or by itself
+  virtual void on_close(
+      const Error& error) = 0;  ///< last; error.ok() after a close of one's own, or by itself
 
  protected:
   ~StreamHandler() = default;

@@ -99,7 +99,8 @@ void Timer::extend(Duration delay) {
 
 bool Timer::cancel() {
   job_.reset();
-  return node_.is_armed() && loop_->disarm(node_, is_ref_);  // the loop may be gone, and has disarmed it then
+  return node_.is_armed() &&
+         loop_->disarm(node_, is_ref_);  // the loop may be gone, and has disarmed it then
 }
 
 bool Timer::is_armed() const { return node_.is_armed(); }

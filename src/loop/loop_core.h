@@ -187,7 +187,9 @@ class LoopCore final : public Sink {
     ~RunningScope();
     LoopCore* previous;
   };
-  bool is_stopping() const { return is_stopped_ || is_stop_posted_.load(std::memory_order_relaxed); }
+  bool is_stopping() const {
+    return is_stopped_ || is_stop_posted_.load(std::memory_order_relaxed);
+  }
   void turn_once(RunMode mode);
   void drop_jobs();
   void pump(std::uint64_t until_ns);
@@ -268,7 +270,7 @@ class LoopCore final : public Sink {
   std::uint32_t budget_ = 0;    // data completions that this turn may still deliver
   Queue deferred_;              // of sockets that used up their bytes this turn, in order
   JobQueue ticks_, microtasks_, immediates_, demoted_;
-  RecordSlab<OpDeadline> deadlines_;   // longer than the wheel, which disarms what is left
+  RecordSlab<OpDeadline> deadlines_;  // longer than the wheel, which disarms what is left
   TimerWheel wheel_;
   std::unique_ptr<PostQueue> posts_;
   PrepareHook* prepare_ = nullptr;

@@ -29,7 +29,8 @@ void wake_soon_on_current_loop(Waiter& waiter) { waiter.wake_soon(*LoopCore::cur
 std::coroutine_handle<> PromiseBase::finish() noexcept {
   // Whoever awaits goes on in the same resume(), and this frame goes.
   if (thread_tasks.running == this) thread_tasks.running = awaiting();
-  if (is_starting_) return std::noop_coroutine();  // who awaits goes on when start_awaited() returns
+  if (is_starting_)
+    return std::noop_coroutine();  // who awaits goes on when start_awaited() returns
   switch (by_kind_) {
     case AwaitedBy::task: return by_.task->handle_;
     case AwaitedBy::catcher: return by_.catcher->parent->handle_;

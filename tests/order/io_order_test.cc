@@ -13,7 +13,8 @@ class IoOrder : public LoopTest {
   void note(std::string what) { log_.push_back(std::move(what)); }
   std::string log() {
     std::string text;
-    for (const std::string& what : std::exchange(log_, {})) text += (text.empty() ? "" : " ") + what;
+    for (const std::string& what : std::exchange(log_, {}))
+      text += (text.empty() ? "" : " ") + what;
     return text;
   }
   std::pair<Stream, Stream> connect_pair() { return connect_streams(*rig_); }
@@ -45,8 +46,9 @@ TEST_P(IoOrder, T1_StepsOfATurnAroundInput) {
   until([&] { return handler.bytes == "x"; });
   hook.unhook();
   const std::string order = log();  // the byte may come a turn later than the rest
-  EXPECT_THAT(order, ::testing::AnyOf("timer prepare post data immediate",
-                                      ::testing::StartsWith("timer prepare post immediate prepare")));
+  EXPECT_THAT(order,
+              ::testing::AnyOf("timer prepare post data immediate",
+                               ::testing::StartsWith("timer prepare post immediate prepare")));
 }
 
 TEST_P(IoOrder, T11_PostsComeBeforeData) {
@@ -69,7 +71,8 @@ TEST_P(IoOrder, T12_EachThreadsPostsRunInItsOrder) {
   for (int thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       for (int i = 0; i < kPosts; ++i) {
-        EXPECT_EQ(loop().post([&, thread, i] { out_of_order += next[thread]++ != i; }), Posted::queued);
+        EXPECT_EQ(loop().post([&, thread, i] { out_of_order += next[thread]++ != i; }),
+                  Posted::queued);
       }
     });
   }
@@ -356,11 +359,13 @@ TEST_P(IoOrder, R5_AForeignLoopStepsItByItsHandleAndDeadline) {
   for (; steps < 1000; ++steps) {
     loop().run(RunMode::no_wait);
     if (!handler.bytes.empty() && !poster.joinable()) {
-      poster = std::thread([&] { EXPECT_EQ(loop().post([&] { is_posted = true; }), Posted::queued); });
+      poster =
+          std::thread([&] { EXPECT_EQ(loop().post([&] { is_posted = true; }), Posted::queued); });
     }
     if (is_due && is_posted && !handler.bytes.empty()) break;
     const std::uint64_t now = loop().backend().now(), due = loop().next_deadline_ns();
-    const std::uint64_t wait_ms = due <= now ? 0 : std::min<std::uint64_t>((due - now) / 1'000'000 + 1, 9000);
+    const std::uint64_t wait_ms =
+        due <= now ? 0 : std::min<std::uint64_t>((due - now) / 1'000'000 + 1, 9000);
     pollfd watched{static_cast<int>(handle), POLLIN, 0};
     ::poll(&watched, 1, static_cast<int>(wait_ms));
   }

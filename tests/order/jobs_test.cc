@@ -32,8 +32,9 @@ TEST_F(Jobs, J1_AfterEveryCallbackAllTicksThenAllMicrotasksRun) {
   loop().immediate(queueing("immediate1"));
   loop().immediate(queueing("immediate2"));
   turn();
-  EXPECT_EQ(log(), "immediate1 immediate1-tick immediate1-micro "
-                   "immediate2 immediate2-tick immediate2-micro");
+  EXPECT_EQ(log(),
+            "immediate1 immediate1-tick immediate1-micro "
+            "immediate2 immediate2-tick immediate2-micro");
 
   EXPECT_EQ(loop().post(queueing("post1")), Posted::queued);
   EXPECT_EQ(loop().post(queueing("post2")), Posted::queued);
@@ -252,8 +253,9 @@ TEST_F(Jobs, J7_AnEscapedExceptionEndsThatOneCallbackAndTheDrainGoesOn) {
   ::testing::internal::CaptureStderr();
   turn();
   const std::string text = ::testing::internal::GetCapturedStderr();
-  EXPECT_EQ(log(), "timer1 timer2 hook1 hook2 op1 op2 post1 post2 "
-                   "immediate1 tick1 tick2 micro1 micro2 immediate2");
+  EXPECT_EQ(log(),
+            "timer1 timer2 hook1 hook2 op1 op2 post1 post2 "
+            "immediate1 tick1 tick2 micro1 micro2 immediate2");
   EXPECT_EQ(loop().metrics().exceptions, 7u);
   EXPECT_THAT(text, ::testing::HasSubstr("jobs_test.cc"));  // where the job was queued
 }

@@ -29,12 +29,12 @@ class Scripted final : public Backend {
 
   // What a test scripts.
   std::uint64_t clock_ns = 1'000'000'000;
-  std::uint64_t clock_step_ns = 0;          ///< the clock moves so much at each look
-  std::deque<Completion> script;            ///< what the next poll finds
+  std::uint64_t clock_step_ns = 0;            ///< the clock moves so much at each look
+  std::deque<Completion> script;              ///< what the next poll finds
   std::vector<std::uint64_t> poll_deadlines;  ///< one a poll; 0: it did not wait
   int clock_looks = 0;
   int wakes = 0;
-  std::function<void()> on_poll;            ///< runs at the start of each poll
+  std::function<void()> on_poll;  ///< runs at the start of each poll
   bool ignores_cancel = false;
 
   void end(const Op& op, std::int32_t result, std::uint16_t flags = 0) {
@@ -127,7 +127,8 @@ class ScriptedTest : public ::testing::Test {
   /// What was noted since the last call, with spaces between.
   std::string log() {
     std::string text;
-    for (const std::string& what : std::exchange(log_, {})) text += (text.empty() ? "" : " ") + what;
+    for (const std::string& what : std::exchange(log_, {}))
+      text += (text.empty() ? "" : " ") + what;
     return text;
   }
 
@@ -148,7 +149,8 @@ struct SeenOp : Kind {
       auto& self = static_cast<SeenOp&>(static_cast<Kind&>(op));
       if (completion.has(kBuf)) {
         Pool& pool = self.loop.receive_group();
-        pool.loan(&pool.at(completion.buffer), completion.offset, completion.length, nullptr).reset();
+        pool.loan(&pool.at(completion.buffer), completion.offset, completion.length, nullptr)
+            .reset();
       }
       self.seen(completion);
     };

@@ -43,7 +43,8 @@ TEST_F(Turn, T1_ATurnRunsItsStepsInThisOrder) {
   make_loop(limits);
   {
     auto recv = make_recv("leftover");
-    auto [near, far] = make_stream_pair(loop());
+    auto pair = make_stream_pair(loop());
+    Stream& near = pair.first;
     Recorder handler;
     handler.on_closed = noting("close");
     near.start(handler);

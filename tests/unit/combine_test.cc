@@ -28,7 +28,9 @@ class CombineTest : public ::testing::Test {
     co_await sleep_for(1h);
   }
   static Task<int> at_once(int value) { co_return value; }
-  static Task<> fails_at_once(Errc code) { co_await Result<void>(Error::of(code, Operation::wait)); }
+  static Task<> fails_at_once(Errc code) {
+    co_await Result<void>(Error::of(code, Operation::wait));
+  }
   Task<> fails_after(Duration delay, Errc code) {
     Guard guard{ended_count_};
     co_await sleep_for(delay);
@@ -153,7 +155,9 @@ TEST_F(CombineTest, WhenAnyPassesOnAnException) {
 
 TEST_F(CombineTest, WhenAnyTellsWhichWasFirstAndEndsTheOthers) {
   std::size_t first = 9;
-  const auto body = [&]() -> Task<> { first = co_await when_any(forever(), after(1ms, 7), forever()); };
+  const auto body = [&]() -> Task<> {
+    first = co_await when_any(forever(), after(1ms, 7), forever());
+  };
   EXPECT_TRUE(run(body).ok());
   EXPECT_EQ(first, 1u);
   EXPECT_EQ(ended_count_, 3);
@@ -239,7 +243,7 @@ TEST_F(CombineTest, DestroyedWhileTheyWaitTheyEndTheirTasks) {
 }
 
 TEST_F(CombineTest, AnEndedReaderTakesNoByte) {
-  const auto read = [&]() -> Task<> { co_await far_.read(); };
+  const auto read = [&]() -> Task<> { static_cast<void>(co_await far_.read()); };
   const auto body = [&]() -> Task<> {
     co_await when_any(read(), after(1ms, 1));
     co_await near_.write("for the next reader");
@@ -251,10 +255,12 @@ TEST_F(CombineTest, AnEndedReaderTakesNoByte) {
 
 TEST_F(CombineTest, SleepIsNeverEarly) {
   const auto body = [&]() -> Task<> {
-    for (const Duration delay : {Duration(0), Duration(1), Duration(100us), Duration(3ms), Duration(-5)}) {
+    for (const Duration delay :
+         {Duration(0), Duration(1), Duration(100us), Duration(3ms), Duration(-5)}) {
       const std::uint64_t start = loop().now_ns();
       co_await sleep_for(delay);
-      EXPECT_GE(loop().now_ns(), start + static_cast<std::uint64_t>(std::max(delay, Duration(0)).count()));
+      EXPECT_GE(loop().now_ns(),
+                start + static_cast<std::uint64_t>(std::max(delay, Duration(0)).count()));
     }
     const std::uint64_t deadline = loop().now_ns() + 2'000'000;
     co_await sleep_until(deadline);

@@ -104,7 +104,9 @@ TEST_P(LoopEnd, PostAfterTheEndHasBegunIsRefused) {
   const auto task = [&]() -> Task<> {
     struct AtEnd {
       Loop& loop;
-      ~AtEnd() { EXPECT_EQ(loop.post([] { ADD_FAILURE(); }), Posted::ended); }
+      ~AtEnd() {
+        EXPECT_EQ(loop.post([] { ADD_FAILURE(); }), Posted::ended);
+      }
     } at_end{loop()};
     co_await sleep_for(1h);
   };

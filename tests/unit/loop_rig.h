@@ -135,7 +135,8 @@ class LoopRig {
 };
 
 /// Accepts one connection and connects to it: the connecting end first.
-inline std::pair<Stream, Stream> connect_streams(LoopRig& rig, const Address& at = Address::loopback(0),
+inline std::pair<Stream, Stream> connect_streams(LoopRig& rig,
+                                                 const Address& at = Address::loopback(0),
                                                  const ConnectOptions& options = {}) {
   std::pair<Stream, Stream> ends;
   Listener listener = Listener::listen(rig.loop(), at).value();
@@ -199,8 +200,7 @@ class StreamTest : public ::testing::TestWithParam<Medium> {
     one_ = {};
     other_ = {};
     rig_.reset();
-    rig_ = std::make_unique<LoopRig>(
-        LoopOptions{.backend = GetParam().backend, .limits = limits});
+    rig_ = std::make_unique<LoopRig>(LoopOptions{.backend = GetParam().backend, .limits = limits});
     if (!rig_->is_available()) GTEST_SKIP() << GetParam().backend << ": " << rig_->reason();
     std::tie(one_, other_) = GetParam().is_pair
                                  ? make_stream_pair(loop())

@@ -18,7 +18,8 @@ class ScopeTest : public ::testing::Test {
   void note(std::string what) { log_.push_back(std::move(what)); }
   std::string log() {
     std::string text;
-    for (const std::string& what : std::exchange(log_, {})) text += (text.empty() ? "" : " ") + what;
+    for (const std::string& what : std::exchange(log_, {}))
+      text += (text.empty() ? "" : " ") + what;
     return text;
   }
   struct Guard {
@@ -322,7 +323,8 @@ TEST_F(ScopeTest, AScopeMadeInATaskReportsToTheScopeOfThatTask) {
 
 TEST_F(ScopeTest, OneThatOutlivesItsParentReportsToTheNext) {
   Scope outer(noting());
-  auto middle = std::make_unique<Scope>(loop().core(), &outer, ScopeOptions{}, SourceLocation::current());
+  auto middle =
+      std::make_unique<Scope>(loop().core(), &outer, ScopeOptions{}, SourceLocation::current());
   Scope inner(loop().core(), middle.get(), {}, SourceLocation::current());
   Scope other(loop().core(), middle.get(), {}, SourceLocation::current());
   middle.reset();
