@@ -83,11 +83,13 @@ Op* IoUring::op_at(OpId id) const {
 void IoUring::drop_stale(OpId id, const io_uring_cqe& cqe) {
   ++context_.metrics.stale_completions;
   if (id.kind() == OpKind::accept && cqe.res >= 0) os::close(cqe.res);
-  if ((cqe.flags & IORING_CQE_F_BUFFER) != 0 && active_groups_.size() == 1) {
-    ReceiveGroup& group = *active_groups_.front();
-    group.pool().give_back(
-        group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT)));
-  }
+  if ((cqe.flags & IORING_CQE_F_BUFFER) == 0 || active_groups_.empty()) return;
+  const Op* const op = context_.ops.find(id);
+  ReceiveGroup& group = op != nullptr && id.kind() == OpKind::recv
+                            ? group_of(static_cast<const RecvOp&>(*op))
+                            : *active_groups_.front();
+  group.pool().give_back(
+      group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT)));
 }
 
 void IoUring::end(Op& op, std::int32_t result, std::uint16_t flags) {

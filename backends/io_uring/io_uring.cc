@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "backends/io_uring/self_test.h"
 #include "src/os/linux/epoll.h"
 #include "src/os/os.h"
 
@@ -68,11 +69,12 @@ IoUring::IoUring(const char* name, const BackendContext& context, unsigned submi
 
 int IoUring::start(Kernel mask, unsigned submissions) {
   if (const int result = ring_.open(mask, submissions); result < 0) return result;
-  const Features& features = ring_.features();
+  Features& features = ring_.features();
   if (!features.has_opcode(IORING_OP_SEND) || features.kernel < 509) return -EINVAL;
   const std::int64_t event = os::event_open();
   if (event < 0) return static_cast<int>(event);
   event_ = static_cast<int>(event);
+  std::vector<std::string> tested = self_test(features, mask);
   caps_.completion = true;
   caps_.wait_handle = true;
   caps_.multishot_accept = features.has(Use::accept_multishot);
@@ -87,6 +89,7 @@ int IoUring::start(Kernel mask, unsigned submissions) {
   notes_.push_back(
       "kernel: " + name_of_kernel(features.found) + " or later" +
       (features.kernel < features.found ? ", used as " + name_of_kernel(features.kernel) : ""));
+  notes_.insert(notes_.end(), tested.begin(), tested.end());
   notes_.push_back("setup: " + describe_flags(setup_flag_table(), ring_.counters().setup_flags));
   return 0;
 }

@@ -81,7 +81,15 @@ class Ring {
     for (unsigned head = *ring_.cq.khead; head != tail; ++head)
       each(ring_.cq.cqes[head & ring_.cq.ring_mask]);
   }
-  /// The same, and takes it.
+  /// Takes the oldest one, if there is one.
+  template <typename Each>
+  void reap_one(Each&& each) {
+    if (ready() == 0) return;
+    const unsigned head = *ring_.cq.khead;
+    each(ring_.cq.cqes[head & ring_.cq.ring_mask]);
+    io_uring_smp_store_release(ring_.cq.khead, head + 1);
+  }
+  /// Calls `each` with every completion that is there now, and takes them.
   template <typename Each>
   unsigned reap(Each&& each) {
     unsigned head = *ring_.cq.khead;

@@ -29,7 +29,7 @@ std::uint64_t IoUring::now() const { return os::now_ns(); }
 bool IoUring::pending_hint() const {
   return ring_.ready() != 0 || ring_.has_kernel_work() || needs_sweep_ || !overflow_.empty() ||
          !cancels_.empty() || sleep_.load(std::memory_order_relaxed) == Sleep::notified ||
-         (is_foreign_ && ring_.unsubmitted() != 0);
+         (is_foreign_ && (ring_.unsubmitted() != 0 || !is_wake_armed_));
 }
 
 // A readiness of the eventfd, once and for all where the kernel has multishots. Nobody reads the eventfd then: each
