@@ -54,8 +54,9 @@ void ReceiveGroup::post() {
   }
 }
 
-void ReceiveGroup::grow() {
-  if (posted_ == 0) target_ = std::min(target_ * 2, entry_count_);
+void ReceiveGroup::double_target() {
+  ran_dry_ = false;
+  target_ = std::min(target_ * 2, entry_count_);
 }
 
 }  // namespace weir::inline v0::uring

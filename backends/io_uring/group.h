@@ -34,6 +34,8 @@ class ReceiveGroup {
 
   /// Once a turn: posts blocks up to the target, as far as the pool has them, and shows them to the kernel.
   void refill() {
+    if (ran_dry_) [[unlikely]]
+      double_target();
     if (turn_use_ != 0) note_use();
     if (posted_ < target_) post();
     if (added_ != 0) publish();
@@ -51,8 +53,8 @@ class ReceiveGroup {
     }
     return block;
   }
-  /// A receive found the ring empty.
-  void grow();
+  /// A receive found the ring empty. Several may in one turn: that is one reason to post more.
+  void grow() { ran_dry_ |= posted_ == added_; }
   /// Blocks that a receive could get now, from the ring or from the pool.
   std::uint32_t available() const { return posted_ + pool_.blocks_max() - pool_.in_use(); }
 
@@ -62,15 +64,18 @@ class ReceiveGroup {
   void add(Block& block, std::uint16_t id) {
     blocks_[id] = &block;
     io_uring_buf_ring_add(entries_, block.base, block.capacity, id,
-                          static_cast<int>(entry_count_ - 1), added_++);
+                          static_cast<int>(entry_count_ - 1), static_cast<int>(added_++));
   }
-  void publish() { io_uring_buf_ring_advance(entries_, std::exchange(added_, 0)); }
+  void publish() {
+    io_uring_buf_ring_advance(entries_, static_cast<int>(std::exchange(added_, 0)));
+  }
   void note_use() {
     if (turn_use_ > window_use_) window_use_ = turn_use_;
     turn_use_ = 0;
     if (++window_turns_ == kWindowTurns) [[unlikely]]
       end_window();
   }
+  void double_target();
   void end_window();
   void post();
 
@@ -86,7 +91,8 @@ class ReceiveGroup {
   std::unique_ptr<Block*[]> blocks_;           // by buffer id
   std::unique_ptr<std::uint16_t[]> free_ids_;  // a stack
   std::uint32_t free_count_ = 0;
-  int added_ = 0;  // to the ring, and not shown to the kernel yet
+  std::uint32_t added_ = 0;  // of those posted, not shown to the kernel yet
+  bool ran_dry_ = false;     // this turn
 };
 
 }  // namespace weir::inline v0::uring

@@ -109,6 +109,7 @@ class IoUring final : public Backend {
   /// For tests.
   const Counters& counters() const { return ring_.counters(); }
   const Features& features() const { return ring_.features(); }
+  Ring& ring() { return ring_; }
   const ReceiveGroup& group(GroupId id) const { return *groups_[id]; }
 
  private:
