@@ -89,8 +89,8 @@ class WEIR_API Pool {
   }
   /// Takes home what other threads returned since, once a turn; their number.
   std::uint32_t collect_returns();
-  /// `wake(context)` runs on the thread that returns a block when none was waiting to be collected. Set it before
-  /// the first SharedBuf.
+  /// `wake(context)` runs on the thread that returns a block when none was waiting to be collected; null: nothing does.
+  /// Once this is back, what was set before runs no more.
   void set_on_remote_return(void (*wake)(void* context), void* context);
 
  private:
@@ -191,8 +191,9 @@ WEIR_API void lend_for_recv(Buf& target);
 /// lent -> app.
 WEIR_API void return_from_recv(Buf& target);
 
-/// A short slice that would pin a long block for long moves into a block of `small`, and its own block goes home. As it was when
-/// it is no shorter than a block of `small`, its block is no longer, or `small` has none left.
+/// A short slice that would pin a long block for long moves into a block of `small`, which is charged for it instead, and
+/// its own block goes home. As it was when it is no shorter than a block of `small`, its block is no longer, or `small`
+/// has none left.
 WEIR_API Buf copy_break(Buf buf, Pool& small, Metrics& metrics,
                         SourceLocation where = SourceLocation::current());
 

@@ -10,4 +10,7 @@ struct BlockHome {
   static void return_loan(Pool& pool, Block& block) noexcept { pool.return_loan(block); }
 };
 
+/// A block of `pool` for bytes that come out of `source`, charged to the same connection. Empty as take() is.
+Buf take_like(const Block& source, Pool& pool, std::uint32_t size_bytes, SourceLocation where);
+
 }  // namespace weir::inline v0

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "src/buffer/block_home.h"
 #include "src/buffer/foreign.h"
 #include "src/buffer/thread_cache.h"
 #include "weir/buffer.h"
@@ -20,11 +21,8 @@ Buf gather_target(const Buf& front, std::uint32_t count) {
   const Block& source = *front.block();
   Pool* const pool = source.home;
   if (pool == nullptr || count > pool->block_bytes()) return make_heap_buf(count);
-  Block* block = pool->take_for_backend(BlockState::lent);
-  if (block == nullptr) return make_heap_buf(count);
-  LoanAccount* account = source.account;
-  if (account != nullptr && account->generation != source.account_generation) account = nullptr;
-  return pool->loan(block, 0, count, account);
+  Buf target = take_like(source, *pool, count, SourceLocation::current());
+  return target.empty() ? make_heap_buf(count) : std::move(target);
 }
 
 }  // namespace

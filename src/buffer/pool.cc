@@ -104,12 +104,19 @@ void return_from_recv(Buf& target) {
   unpoison_block(block);
 }
 
+Buf take_like(const Block& source, Pool& pool, std::uint32_t size_bytes, SourceLocation where) {
+  Block* block = pool.take_for_backend(BlockState::lent, where);
+  if (block == nullptr) return {};
+  LoanAccount* account = source.origin == BlockOrigin::pool ? source.account : nullptr;
+  if (account != nullptr && account->generation != source.account_generation) account = nullptr;
+  return pool.loan(block, 0, size_bytes, account, where);
+}
+
 Buf copy_break(Buf buf, Pool& small, Metrics& metrics, SourceLocation where) {
   if (buf.size() >= small.block_bytes() || buf.pinned_bytes() <= small.block_bytes()) return buf;
-  Buf copy = small.take(where);
+  Buf copy = take_like(*buf.block(), small, static_cast<std::uint32_t>(buf.size()), where);
   if (copy.empty()) return buf;
   std::copy_n(buf.data(), buf.size(), copy.writable());
-  copy.trim_back(copy.size() - buf.size());
   ++metrics.copy_breaks;
   metrics.bytes_copied += buf.size();
   return copy;
@@ -129,8 +136,7 @@ Pool::Pool(const Options& options, Ledger& ledger) : ledger_(ledger), options_(o
 Pool::~Pool() { orphan(); }
 
 void Pool::set_on_remote_return(void (*wake)(void* context), void* context) {
-  slabs_->on_return = wake;
-  slabs_->on_return_context = context;
+  slabs_->set_on_return(wake, context);
 }
 
 Buf Pool::take(SourceLocation where) {
@@ -291,6 +297,7 @@ void Pool::make_orphan(Block& block) noexcept {
   if (block.ledger_slot != 0) ledger_.forget(block);
   // The reference that SharedBufs hold together is counted by `shared` alone from here on.
   if (block.shared.load() != 0) --block.refs;
+  if (block.refs == 0 && detail::has_sends(block)) block.state = BlockState::zc_pending;
   const bool is_in_kernel = block.state < BlockState::app;
   block.origin = BlockOrigin::orphan;
   block.home = nullptr;

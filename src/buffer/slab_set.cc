@@ -53,8 +53,16 @@ bool SlabSet::push(Block& block) noexcept {
     if (head == closed_mark()) return false;
     block.next = head;
   } while (!returns.compare_exchange_weak(head, &block));
-  if (head == nullptr && on_return != nullptr) on_return(on_return_context);
+  if (head != nullptr) return true;
+  if (const auto wake = on_return.load(); wake != nullptr) wake(on_return_context);
   return true;
+}
+
+void SlabSet::set_on_return(void (*wake)(void* context), void* context) noexcept {
+  on_return.store(nullptr);
+  while (returning.load() != 0) std::this_thread::yield();
+  on_return_context = context;
+  on_return.store(wake);
 }
 
 Block* SlabSet::close() noexcept {

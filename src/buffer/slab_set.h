@@ -29,9 +29,9 @@ struct SlabSet {
 
   // Any thread's.
   std::atomic<Block*> returns{nullptr};  ///< newest first; closed_mark() once the pool is gone
-  std::atomic<std::uint32_t> returning{
-      0};  ///< threads between their last look at a block and their last at this
-  void (*on_return)(void* context) = nullptr;
+  /// Threads between their last look at a block and their last look at this.
+  std::atomic<std::uint32_t> returning{0};
+  std::atomic<void (*)(void* context)> on_return{nullptr};
   void* on_return_context = nullptr;
 
   // Of orphans.
@@ -39,6 +39,8 @@ struct SlabSet {
   std::uint32_t orphan_count = 0;  ///< blocks with handles on the home thread or elsewhere
 
   static Block* closed_mark();
+  /// Once it is back, nobody calls what was set before.
+  void set_on_return(void (*wake)(void* context), void* context) noexcept;
   /// Sends home a block whose last SharedBuf is gone. Any thread.
   void return_block(Block& block) noexcept;
   /// No thread returns anything through the list afterwards; what was in it.

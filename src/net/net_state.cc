@@ -14,8 +14,10 @@ std::size_t zero_copy_threshold(LoopCore& loop) {
 
 NetExtension::NetExtension(LoopCore& loop_core)
     : loop(loop_core), zero_copy_bytes(zero_copy_threshold(loop_core)) {
-  loop.group->set_on_loan_return(
-      [](LoanAccount& account) { static_cast<StreamCore&>(account).on_loan_return(); });
+  for (Pool* pool : {loop.group.get(), loop.small_pool.get()}) {  // copy-break charges small blocks
+    pool->set_on_loan_return(
+        [](LoanAccount& account) { static_cast<StreamCore&>(account).on_loan_return(); });
+  }
 }
 
 NetExtension& NetExtension::make(LoopCore& loop) {

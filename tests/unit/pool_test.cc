@@ -367,6 +367,23 @@ TEST_F(CopyBreakTest, MovesAShortSliceIntoASmallBlock) {
   EXPECT_EQ(metrics_.bytes_copied, 100u);
 }
 
+TEST_F(CopyBreakTest, ChargesTheSmallBlockInstead) {
+  LoanAccount account{.generation = 1};
+  Buf buf = large_.loan(large_.take_for_backend(BlockState::lent), 0, 100, &account);
+  buf = copy_break(std::move(buf), pool_, metrics_);
+  EXPECT_EQ(account.loaned_bytes, 1024u);
+  buf.reset();
+  EXPECT_EQ(account.loaned_bytes, 0u);
+}
+
+TEST_F(CopyBreakTest, ChargesNobodyForAnEarlierConnection) {
+  LoanAccount account{.generation = 1};
+  Buf buf = large_.loan(large_.take_for_backend(BlockState::lent), 0, 100, &account);
+  account = {.generation = 2};
+  buf = copy_break(std::move(buf), pool_, metrics_);
+  EXPECT_EQ(account.loaned_bytes, 0u);
+}
+
 TEST_F(CopyBreakTest, LeavesALongSliceAlone) {
   EXPECT_EQ(copy_break(received(1024), pool_, metrics_).pinned_bytes(), 16u << 10);
   EXPECT_EQ(metrics_.copy_breaks, 0u);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -17,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "weir/loop.h"
 #include "weir/metrics.h"
 #include "weir/pool.h"
 
@@ -243,12 +245,49 @@ TEST_F(SharedBufTest, OutlivesItsPoolBesideAHandleOfItsOwnThread) {
   }
 }
 
+TEST_F(SharedBufTest, OutlivesItsPoolBesideASendInTheKernel) {
+  Buf buf = make("hello");
+  Block& block = *buf.block();
+  hold_zero_copy(block);
+  SharedBuf shared(std::move(buf));
+  EXPECT_THAT(end_pool(), ::testing::HasSubstr("1 of 1 blocks held"));
+  on_another_thread([shared = std::move(shared)] { EXPECT_EQ(shared.text(), "hello"); });
+  EXPECT_EQ(block.state, BlockState::zc_pending);  // Still there: the kernel reads it.
+  release_zero_copy(block);
+}
+
+TEST_F(SharedBufTest, TellsNobodyOnceItsLoopIsGone) {
+  std::atomic<int> wakes = 0;
+  pool_->set_on_remote_return([](void* context) { ++*static_cast<std::atomic<int>*>(context); },
+                              &wakes);
+  SharedBuf shared(make("hello"));
+  pool_->set_on_remote_return(nullptr, nullptr);
+  on_another_thread([shared = std::move(shared)] { EXPECT_EQ(shared.text(), "hello"); });
+  EXPECT_EQ(wakes, 0);
+  EXPECT_EQ(pool_->collect_returns(), 1u);
+}
+
 TEST_F(SharedBufTest, AnOrphanCrossesAsWell) {
   Buf buf = make("hello");
   static_cast<void>(end_pool());
   SharedBuf first(buf.share()), second(std::move(buf));
   first = {};
   on_another_thread([second = std::move(second)] { EXPECT_EQ(second.text(), "hello"); });
+}
+
+TEST(SharedBufLoop, WakesALoopThatSleeps) {
+  Result<std::unique_ptr<Loop>> made = Loop::make({.ledger = LedgerLevel::all});
+  ASSERT_TRUE(made) << made.error().to_string();
+  Loop& loop = *made.value();
+  Timer timer(loop);
+  timer.arm(std::chrono::minutes(1), [] { FAIL() << "nobody woke the loop"; });
+  SharedBuf shared(loop.copy_of("hello"));
+  EXPECT_THAT(loop.report(), ::testing::HasSubstr("app and shared"));
+  std::thread thread([&] { shared = {}; });
+  loop.run(RunMode::once);
+  thread.join();
+  loop.run(RunMode::no_wait);
+  EXPECT_THAT(loop.report(), ::testing::Not(::testing::HasSubstr("app and shared")));
 }
 
 // A crowd: one home thread that shares slices and collects, others that copy, read, pass on and drop them, and a
