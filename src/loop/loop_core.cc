@@ -58,6 +58,7 @@ Result<void> LoopCore::start(std::string_view backend_name) {
   backend_ = std::move(chosen->backend);
   backend_reason = std::move(chosen->reason);
   backend_->provide(*group);
+  watch_returns(true);
   newest_loop = this;
   system_calls_seen_ = os::system_calls();
   allocations_seen_ = thread_counts().heap_allocations + Job::allocations();
@@ -85,6 +86,7 @@ void LoopCore::shut_down() {
   }
   const std::uint64_t until_ns = backend_->now() + limits.shutdown_ns;
   for (drop_jobs(); count_pending() > 0 && backend_->now() < until_ns; drop_jobs()) pump(until_ns);
+  watch_returns(false);
   const std::size_t leaked = count_pending();
   if (leaked > 0) {
     std::fprintf(stderr, "weir: loop \"%s\": %zu ops never ended; their memory is kept\n%s", name_,
@@ -197,6 +199,25 @@ Posted LoopCore::post(Job&& job) {
 void LoopCore::stop_soon() {
   is_stop_posted_.store(true, std::memory_order_release);
   backend_->wake();
+}
+
+// Blocks that come home from other threads (SharedBuf) may be what a receive or a paused stream waits for.
+void LoopCore::watch_returns(bool on) {
+  const auto wake = [](void* context) {
+    auto& loop = *static_cast<LoopCore*>(context);
+    loop.has_returns_.store(true, std::memory_order_release);
+    loop.backend_->wake();
+  };
+  for (Pool* pool : {group.get(), small_pool.get(), app_pool.get()}) {
+    pool->set_on_remote_return(on ? +wake : nullptr, this);
+  }
+}
+
+void LoopCore::collect_returns() {
+  has_returns_.exchange(false);  // What is pushed from here on sets it again.
+  callback([this] {
+    for (Pool* pool : {group.get(), small_pool.get(), app_pool.get()}) pool->collect_returns();
+  });
 }
 
 void LoopCore::add_prepare(PrepareHook& hook, Job job) {

@@ -197,9 +197,12 @@ class LoopCore final : public Sink {
   void leak_what_is_pending();
   bool has_work_before_poll() const {
     return (cancels_.size() | wheel_.size() | demoted_.size()) != 0 ||
-           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr;
+           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr ||
+           has_returns_.load(std::memory_order_relaxed);
   }
   void do_work_before_poll();
+  void watch_returns(bool on);
+  void collect_returns();
   void fire_timers();
   void deliver_control();
   void deliver_posts();
@@ -278,6 +281,7 @@ class LoopCore final : public Sink {
   EscapeHook escape_hook_ = nullptr;
   std::atomic<bool> is_post_closed_{false};
   std::atomic<bool> is_stop_posted_{false};
+  std::atomic<bool> has_returns_{false};  // other threads gave blocks back
   std::atomic<std::uint64_t> posts_refused_{0};
   std::vector<std::pair<OpId, std::uint64_t>>
       cancels_;  // asked for, oldest first, until their ops end

@@ -49,6 +49,7 @@ void LoopCore::turn_once(RunMode mode) {
 
 void LoopCore::do_work_before_poll() {
   if (!cancels_.empty()) watch_cancels();
+  if (has_returns_.load(std::memory_order_relaxed)) collect_returns();
   if (!wheel_.empty()) fire_timers();
   if (!deferred_.empty() || !data_.empty()) deliver_leftovers();
   if (!demoted_.empty()) run_demoted();
