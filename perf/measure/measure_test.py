@@ -51,6 +51,7 @@ class EchoServer:
         return self
 
     def __exit__(self, *_):
+        self._listener.shutdown(socket.SHUT_RDWR)  # close() alone leaves it listening while accept() waits
         self._listener.close()
 
     def _accept(self):
