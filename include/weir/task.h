@@ -270,6 +270,7 @@ template <typename T>
 class [[nodiscard]] Task {
  public:
   using value_type = T;
+  // NOLINTNEXTLINE(readability-identifier-naming): the language looks for this name
   struct promise_type : PromiseBase, detail::TaskValue<T> {
     promise_type() { handle_ = std::coroutine_handle<promise_type>::from_promise(*this); }
     Task get_return_object() {
@@ -307,7 +308,7 @@ class [[nodiscard]] Task {
   /// Awaiting starts the task; an error in it ends the awaiting task too.
   struct Awaiter {
     explicit Awaiter(Task&& awaited) : task(std::move(awaited)) {}
-    Awaiter(Awaiter&&) = default;
+    Awaiter(Awaiter&&) noexcept = default;
     bool await_ready() const noexcept { return false; }
     template <typename Promise>
     bool await_suspend(std::coroutine_handle<Promise> parent) noexcept {
@@ -334,7 +335,7 @@ template <typename T>
 class TaskResultAwaiter : PromiseBase::Catcher {
  public:
   explicit TaskResultAwaiter(Task<T>&& task) : task_(std::move(task)) {}
-  TaskResultAwaiter(TaskResultAwaiter&&) = default;
+  TaskResultAwaiter(TaskResultAwaiter&&) noexcept = default;
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> parent_handle) noexcept {
@@ -418,7 +419,7 @@ detail::TaskResultAwaiter<T> result(Task<T>&& task) {
 }
 template <std::derived_from<Waiter> Operation>
 detail::OperationResultAwaiter<Operation> result(Operation&& operation) {
-  return detail::OperationResultAwaiter<Operation>(std::move(operation));
+  return detail::OperationResultAwaiter<Operation>(std::forward<Operation>(operation));
 }
 
 #if defined(__cpp_exceptions)

@@ -49,7 +49,7 @@ class SharedBufTest : public ::testing::Test {
 };
 
 TEST_F(SharedBufTest, IsEmptyWithoutBytes) {
-  const SharedBuf none, copy(none);
+  const SharedBuf none, copy(none);  // NOLINT: the copy is what is tested
   EXPECT_TRUE(none.empty());
   EXPECT_FALSE(copy);
   EXPECT_TRUE(SharedBuf(Buf()).empty());
