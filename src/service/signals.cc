@@ -30,8 +30,8 @@ struct SignalWatch : PollOp {
   void on_event(const Completion& completion) {
     if (is_closing) return finish();
     if (completion.result > 0) pending |= os::take_signals(native);
-    give();
     loop.submit(*this);
+    give();  // last: whoever is woken may destroy the Signals, and this with it
   }
 
   void give() {
