@@ -35,6 +35,8 @@ Result<std::unique_ptr<Backend>> make_io_uring_backend(std::string_view variant,
 namespace uring {
 namespace {
 
+constexpr std::uint64_t kLingerNs = 50'000'000;  // at the end, for zero-copy sends under way
+
 // What to tell those who asked for io_uring and cannot have it.
 const char* reason_of(int native) {
   switch (native) {
@@ -132,7 +134,7 @@ void IoUring::refilled(Pool& group) {
 }  // poll() looks at starved groups by itself
 
 // The loop has cancelled and pumped its ops; what is still with the kernel is cancelled here, so that nothing writes
-// into memory that somebody else gets next. Nothing waits: a request that cannot be cancelled at once stays behind.
+// into memory that somebody else gets next. A request that cannot be cancelled at once stays behind.
 void IoUring::drain() {
   if (!ring_.is_started() || !ring_.has_room(2)) return;
   constexpr int kRoundsMax = 8;
@@ -147,6 +149,12 @@ void IoUring::drain() {
   }
   for (int round = 0; is_wake_armed_ && round < kRoundsMax; ++round) {
     enter(0, kNever);
+    ring_.reap([this](const io_uring_cqe& cqe) { take_home(cqe); });
+  }
+  // What was sent without a copy comes home once the peer has it, so mostly at once.
+  const std::uint64_t until_ns = os::now_ns() + kLingerNs;
+  while (records_.zero_copies.in_use() > 0 && os::now_ns() < until_ns) {
+    enter(1, until_ns);
     ring_.reap([this](const io_uring_cqe& cqe) { take_home(cqe); });
   }
 }

@@ -87,6 +87,8 @@ class WEIR_API Pool {
   void set_on_loan_return(void (*on_loan_return)(LoanAccount& account)) {
     on_loan_return_ = on_loan_return;
   }
+  /// The accounts are about to go: what is still loaned is charged to nobody.
+  void drop_accounts();
   /// Takes home what other threads returned since, once a turn; their number.
   std::uint32_t collect_returns();
   /// `wake(context)` runs on the thread that returns a block when none was waiting to be collected; null: nothing does.

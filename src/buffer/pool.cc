@@ -275,9 +275,11 @@ void Pool::orphan() noexcept {
   }
   std::string report;
   std::uint32_t followed = 0;
+  bool has_kernel_some = false;
   for (std::uint32_t index = 0; index < made_; ++index) {
     Block& block = at(index);
     if (block.state == BlockState::free) continue;
+    has_kernel_some |= block.state <= BlockState::zc_pending;
     if (block.ledger_slot != 0) {
       report.append("  ").append(ledger_.describe(block)).append("\n");
       ++followed;
@@ -287,6 +289,11 @@ void Pool::orphan() noexcept {
   std::fprintf(stderr,
                "weir: pool \"%s\" ends with %u of %u blocks held; %u followed by the ledger\n%s",
                options_.name, in_use_, made_, followed, report.c_str());
+  if (has_kernel_some) slabs_->keep();
+}
+
+void Pool::drop_accounts() {
+  for (std::uint32_t index = 0; index < made_; ++index) at(index).account = nullptr;
 }
 
 void Pool::make_orphan(Block& block) noexcept {

@@ -17,6 +17,13 @@ SlabSet::~SlabSet() {
   }
 }
 
+void SlabSet::keep() noexcept {
+  static constinit std::atomic<SlabSet*> kept{nullptr};
+  next_kept = kept.load();
+  while (!kept.compare_exchange_weak(next_kept, this)) {
+  }
+}
+
 Block* SlabSet::closed_mark() {
   static constinit Block mark;
   return &mark;

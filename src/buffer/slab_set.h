@@ -37,6 +37,7 @@ struct SlabSet {
   // Of orphans.
   std::mutex lock;
   std::uint32_t orphan_count = 0;  ///< blocks with handles on the home thread or elsewhere
+  SlabSet* next_kept = nullptr;
 
   static Block* closed_mark();
   /// Once it is back, nobody calls what was set before.
@@ -47,6 +48,8 @@ struct SlabSet {
   Block* close() noexcept;
   /// The last handle of an orphan on its own thread is gone.
   void drop_local(Block& block) noexcept;
+  /// The kernel has some of it and will not tell when it is done: the memory stays, and leak checkers see that it is meant.
+  void keep() noexcept;
 
  private:
   bool push(Block& block) noexcept;

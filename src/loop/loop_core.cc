@@ -93,6 +93,10 @@ void LoopCore::shut_down() {
                  leaked, report().c_str());
     leak_what_is_pending();
   }
+  // The accounts go with the records; a zero-copy send that the kernel still reads holds on to its blocks.
+  for (Pool* pool : {group.get(), small_pool.get(), app_pool.get()}) {
+    if (pool != nullptr) pool->drop_accounts();
+  }
   for (int i = static_cast<int>(Extension::count); i-- > 0;) extensions[i].reset();
   backend_.reset();
 }
