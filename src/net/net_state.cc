@@ -44,9 +44,9 @@ void NetExtension::stop_waiting(ListenerCore& listener) {
   }
 }
 
-void NetExtension::end_idle_reads() {
-  sockets.for_each([](SocketCore& core) { core.end_if_idle(); });
-  pairs.for_each([](PairCore& core) { core.end_if_idle(); });
+void NetExtension::end_idle_reads(std::uint16_t turns) {
+  sockets.for_each([=](SocketCore& core) { core.end_if_idle(turns); });
+  pairs.for_each([=](PairCore& core) { core.end_if_idle(turns); });
 }
 
 void NetExtension::on_shutdown() {

@@ -17,8 +17,8 @@ struct NetExtension final : LoopExtension {
     return net != nullptr ? static_cast<NetExtension&>(*net) : make(loop);
   }
 
-  /// Streams that wait for bytes and have received none since see the end of stream: an orderly stop.
-  void end_idle_reads();
+  /// Streams that wait for bytes, and got none for more than `turns`, see the end of stream: an orderly stop.
+  void end_idle_reads(std::uint16_t turns);
   /// Not where the kernel copies after all, as it does on loopback: then it only costs a second completion.
   bool is_zero_copy_worth_it() const {
     const std::uint64_t copied = loop.metrics.zero_copy_copied;

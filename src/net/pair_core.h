@@ -21,6 +21,7 @@ class PairCore final : public StreamCore, private PairTurn {
   void start_close() override;
   void free_record() override;
   void on_ref_changed(bool) override {}
+  bool was_quiet_for(std::uint16_t) const override { return true; }  // nothing is under way unseen
 
  private:
   PairTurn& turn() { return *this; }

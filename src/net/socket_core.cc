@@ -32,6 +32,10 @@ Buf SocketCore::take_buffer(const Completion& completion) {
 }
 
 void SocketCore::arm_read() {
+  const auto turn = static_cast<std::uint16_t>(loop_.turn());
+  if (recv().turn_mark != turn) recv().turn_bytes = 0;
+  recv().turn_mark =
+      turn;  // as if bytes had come: the kernel may have some that nobody asked for before
   set(kReadArmed);
   loop_.submit(recv());
 }
@@ -125,6 +129,11 @@ void SocketCore::on_ref_changed(bool is_ref) {
   if (is_read_armed() && recv().keeps_alive != is_ref) loop_.add_active(is_ref ? 1 : -1);
   recv().keeps_alive = is_ref;
   if (!is_ref) hurry_send();
+}
+
+bool SocketCore::was_quiet_for(std::uint16_t turns) const {
+  const auto passed = static_cast<std::uint16_t>(loop_.turn() - recv().turn_mark);
+  return recv().undelivered == 0 && passed > turns;
 }
 
 Address SocketCore::local_address() const {

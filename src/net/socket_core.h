@@ -26,6 +26,7 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   void start_close() override;
   void free_record() override;
   void on_ref_changed(bool is_ref) override;
+  bool was_quiet_for(std::uint16_t turns) const override;
   void hurry_send() override { send().lazy = false; }
 
  private:

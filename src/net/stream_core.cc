@@ -40,7 +40,11 @@ bool StreamCore::begin_read(Stream::ReadOp& op) {
       inbox_ != nullptr || (flags_ & (kClosing | kEndReceived)) != 0 || read_error_ != Errc::ok;
   if (may_be_here && try_satisfy(op)) return finish_inline(op);
   reader_.op = &op;
-  if (!is_read_armed() && !has(kHeldByLoan)) arm_read();
+  if (has(kHeldByLoan)) [[unlikely]] {
+    count_hold();
+  } else if (!is_read_armed()) {
+    arm_read();
+  }
   if (op.timeout_.count() == 0) return true;
   op.deadline_ = &loop_.make_deadline(loop_.deadline_after(op.timeout_), this, [](TimerNode& node) {
     auto& core = *static_cast<StreamCore*>(static_cast<OpDeadline&>(node).owner);
@@ -92,6 +96,8 @@ bool StreamCore::try_satisfy(Stream::ReadOp& op) {
 
 void StreamCore::end_read_wait(Stream::ReadOp& op) {
   reader_.op = nullptr;
+  if (has(kHoldCounted)) [[unlikely]]
+    count_hold();
   if (op.deadline_ == nullptr) return;
   loop_.drop_deadline(*op.deadline_);
   op.deadline_ = nullptr;
@@ -149,6 +155,7 @@ void StreamCore::received(Buf bytes) {
 void StreamCore::ended() {
   if (has(kClosing)) return;
   set(kEndReceived);
+  count_hold();
   if (inbox_ != nullptr && (has(kHandled) || reader_.op == nullptr))
     return;  // delivered behind the bytes
   if (has(kHandled)) {
@@ -161,13 +168,14 @@ void StreamCore::ended() {
   }
 }
 
-void StreamCore::end_if_idle() {
-  if (inbox_ == nullptr && wants_bytes()) ended();
+void StreamCore::end_if_idle(std::uint16_t turns) {
+  if (inbox_ == nullptr && wants_bytes() && was_quiet_for(turns)) ended();
 }
 
 void StreamCore::read_failed(std::int32_t result) {
   if (has(kClosing)) return;
   read_error_ = errc_of(result);
+  count_hold();
   if (has(kHandled)) return close(error_of(read_error_, Operation::read), false);
   if (Stream::ReadOp* const op = reader_.op; op != nullptr && try_satisfy(*op)) {
     end_read_wait(*op);
@@ -210,10 +218,23 @@ void StreamCore::hold_if_over_cap() {
   ++loop_.metrics.read_pauses;
   resume_below_bytes = cap / 2 + 1;
   disarm_read();
+  count_hold();
+}
+
+// A receive that is not armed keeps no loop alive; yet whoever waits for its bytes waits for memory to come home, which
+// may be with the kernel only (a zero-copy send).
+void StreamCore::count_hold() {
+  const bool is_waiting = has(kHandled) ? !has(kPaused) : reader_.op != nullptr;
+  const bool counts = has(kHeldByLoan) && is_waiting && read_error_ == Errc::ok &&
+                      (flags_ & (kEndReceived | kClosing | kUnref)) == 0;
+  if (counts == has(kHoldCounted)) return;
+  counts ? set(kHoldCounted) : clear(kHoldCounted);
+  loop_.add_active(counts ? 1 : -1);
 }
 
 void StreamCore::on_loan_return() {
   clear(kHeldByLoan);
+  count_hold();
   continue_reading();
 }
 
@@ -232,12 +253,14 @@ void StreamCore::start(StreamHandler& handler) {
 void StreamCore::pause() {
   if (has(kPaused)) return;
   set(kPaused);
+  count_hold();
   disarm_read();
 }
 
 void StreamCore::resume() {
   if (!has(kPaused)) return;
   clear(kPaused);
+  count_hold();
   if (inbox_ != nullptr || (has(kEndReceived) && !has(kEndDelivered))) queue_delivery();
   continue_reading();
 }
@@ -282,6 +305,7 @@ void StreamCore::call_writable() {
 void StreamCore::set_ref(bool is_ref) {
   if (is_ref == !has(kUnref)) return;
   is_ref ? clear(kUnref) : set(kUnref);
+  count_hold();
   on_ref_changed(is_ref);
 }
 
@@ -289,6 +313,7 @@ void StreamCore::close(const Error& error, bool with_reset) {
   if (has(kClosing)) return;
   loop_.check_thread();
   set(kClosing);
+  count_hold();
   if (with_reset) set(kResetOnClose);
   if (!error.ok()) close_error_ = &NetExtension::of(loop_).errors.make(error);
   drop_inbox();

@@ -50,7 +50,8 @@ class StreamCore : public LoopClient, public LoanAccount {
 
   void after_callback() override;
   void close_notification() override;
-  void end_if_idle();     ///< waits for bytes and has none: it sees the end of stream
+  /// It sees the end of stream if it waits for bytes, has none, and none came for more than `turns`.
+  void end_if_idle(std::uint16_t turns);
   void on_loan_return();  ///< enough received memory came home to read on
 
  protected:
@@ -77,9 +78,10 @@ class StreamCore : public LoopClient, public LoanAccount {
     kDeliveryQueued = 1u << 16,  // a job will hand the inbox to the handler
     kUnref = 1u << 17,
     kResetOnClose = 1u << 18,
-    kUncounted = 1u << 19,  // not a connection of the loop's count
-    kReadArmed = 1u << 20,  // the transport will bring bytes
-    kSendBusy = 1u << 21,   // the transport reads the outbox
+    kUncounted = 1u << 19,    // not a connection of the loop's count
+    kReadArmed = 1u << 20,    // the transport will bring bytes
+    kSendBusy = 1u << 21,     // the transport reads the outbox
+    kHoldCounted = 1u << 22,  // held by loans while somebody waits: that keeps the loop alive
   };
   static constexpr std::uint32_t kCannotWrite = kClosing | kFinWanted;
   bool has(Flag flag) const { return (flags_ & flag) != 0; }
@@ -94,6 +96,8 @@ class StreamCore : public LoopClient, public LoanAccount {
   virtual void start_close() = 0;  ///< everything in flight is cancelled; then closed() is called
   virtual void free_record() = 0;
   virtual void on_ref_changed(bool) {}
+  /// Did nothing come for more than `turns`, and is nothing on its way to the application?
+  virtual bool was_quiet_for(std::uint16_t turns) const = 0;
   /// Somebody begins to wait for the end of the send that is under way.
   virtual void hurry_send() {}
 
@@ -137,6 +141,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   void give_to_reader(Buf bytes);
   void keep(Buf bytes);
   void hold_if_over_cap();
+  void count_hold();
   std::uint32_t loan_cap() const;
   BufChain& inbox();
   void drop_inbox();

@@ -3,6 +3,7 @@
 // bounds how long the others may take.
 #include "weir/runtime.h"
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 #include <mutex>
@@ -18,6 +19,8 @@ namespace weir::inline v0 {
 
 namespace {
 
+constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
+
 /// One loop of the runtime, and what it serves. Used on its own thread only, but for post().
 struct Worker {
   std::uint32_t index = 0;
@@ -26,6 +29,8 @@ struct Worker {
   std::vector<std::unique_ptr<Scope>> sessions;      // one a service
   std::vector<std::unique_ptr<Listener>> listeners;  // of services that accept by themselves
   std::unique_ptr<Timer> drain_timer;
+  std::unique_ptr<Timer> sweep_timer;
+  std::uint64_t swept_turn = 0;
   Metrics metrics;  // once the loop has ended
   bool is_stopping = false;
 };
@@ -66,8 +71,9 @@ struct Runtime::State {
   Result<void> make_loop(Worker& worker);
   void run_loop(Worker& worker);
   void begin_stop(Worker& worker);
+  static void sweep(Worker& worker);
   static void end_drain(Worker& worker);
-  Task<> watch_signals(Loop& loop);
+  Task<> watch_signals(std::unique_ptr<Signals> signals);
   void stop_all();
   void post_to(Worker& worker, Job job);
   Result<Address> listen(const Address& address, ListenOptions options, const UseListener& use);
@@ -107,6 +113,13 @@ Result<void> Runtime::start() {
   state.is_started = true;
   state.backend = state.workers[0].loop->caps().name;
   state.backend_reason = state.workers[0].loop->backend_reason();
+  if (state.options
+          .stops_on_signals) {  // from here on: one that comes before run() must not kill the process
+    Loop& first = *state.workers[0].loop;
+    first.spawn(state.watch_signals(std::make_unique<Signals>(
+                    first, std::initializer_list{Signal::terminate, Signal::interrupt})),
+                "signals");
+  }
   Result<void> outcome;
   for (std::uint32_t i = 1; i < state.options.loop_count && outcome.ok(); ++i) {
     Worker& worker = state.workers[i];
@@ -162,12 +175,11 @@ Result<Address> Runtime::serve_with(const Address& address, Setup setup,
   });
 }
 
-Task<> Runtime::State::watch_signals(Loop& loop) {
-  Signals signals(loop, {Signal::terminate, Signal::interrupt});
-  signals.unref();
-  co_await signals.next();
+Task<> Runtime::State::watch_signals(std::unique_ptr<Signals> signals) {
+  signals->unref();
+  co_await signals->next();
   stop_all();
-  co_await signals.next();
+  co_await signals->next();
   for (Worker& worker : workers) post_to(worker, [&worker] { end_drain(worker); });
 }
 
@@ -181,6 +193,7 @@ void Runtime::State::post_to(Worker& worker, Job job) {
 void Runtime::State::run_loop(Worker& worker) {
   worker.loop->run();
   worker.drain_timer.reset();
+  worker.sweep_timer.reset();
   worker.sessions.clear();
   worker.acceptors.reset();
   worker.listeners.clear();
@@ -196,11 +209,24 @@ void Runtime::State::begin_stop(Worker& worker) {
   LoopCore& core = worker.loop->core();
   worker.acceptors->cancel();
   worker.listeners.clear();
-  NetExtension::of(core).end_idle_reads();
+  worker.sweep_timer = std::make_unique<Timer>(*worker.loop);
+  worker.sweep_timer->unref();
+  worker.swept_turn = core.turn() - 1;
+  worker.loop->immediate([&worker] { sweep(worker); });  // behind what this turn's poll brought
   worker.drain_timer = std::make_unique<Timer>(*worker.loop);
   worker.drain_timer->unref();
   worker.drain_timer->arm(options.drain, [&worker] { end_drain(worker); });
   core.add_active(-1);
+}
+
+// A stream is idle when nothing came since the last sweep: what a receive that was armed just now would bring, the kernel
+// has told by then.
+void Runtime::State::sweep(Worker& worker) {
+  LoopCore& core = worker.loop->core();
+  const std::uint64_t turns = core.turn() - std::exchange(worker.swept_turn, core.turn());
+  NetExtension::of(core).end_idle_reads(
+      static_cast<std::uint16_t>(std::min<std::uint64_t>(turns, 0x8000)));
+  worker.sweep_timer->arm(kSweepEvery, [&worker] { sweep(worker); });
 }
 
 void Runtime::State::end_drain(Worker& worker) {
@@ -218,10 +244,7 @@ void Runtime::run() {
   WEIR_CHECK(state.is_started);
   WEIR_CHECK(!state.has_run);
   state.has_run = true;
-  Worker& first = state.workers[0];
-  if (state.options.stops_on_signals)
-    first.loop->spawn(state.watch_signals(*first.loop), "signals");
-  state.run_loop(first);
+  state.run_loop(state.workers[0]);
   for (std::thread& thread : state.threads) thread.join();
 }
 
