@@ -131,6 +131,12 @@ void Driver::end_measuring() {
   tally_.span_ns = now_ns - measure_start_ns_;
   phase_ = Phase::draining;
   due_timer_.cancel();
+  tally_.least_answers = ~std::uint64_t{0};
+  for (const auto& connection : connections_) {
+    const std::uint64_t answers = connection == nullptr ? 0 : connection->answered();
+    tally_.least_answers = std::min(tally_.least_answers, answers);
+    tally_.most_answers = std::max(tally_.most_answers, answers);
+  }
   if (is_open_loop()) count_late(now_ns);
   phase_timer_.arm(options_.timeout, [this] { give_up(); });
   if (under_way_ == 0) begin_closing();

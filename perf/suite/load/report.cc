@@ -57,6 +57,8 @@ void print_table(const Options& options, const Tally& tally) {
   for (const Quantile& quantile : kQuantiles) {
     std::printf("    %-10s %12.1f\n", quantile.name, us(latency.quantile_ns(quantile.q)));
   }
+  std::printf("  each got     %12" PRIu64 "   to %" PRIu64 " answers\n", tally.least_answers,
+              tally.most_answers);
   std::printf("  load itself  %12.2f   CPU us/request, %.2f system calls/request\n",
               per(us(tally.cpu_ns), tally.requests_total),
               per(static_cast<double>(tally.metrics.system_calls), tally.requests_total));
@@ -86,6 +88,8 @@ void print_json(const Options& options, const Tally& tally) {
   std::printf(" \"requests\": %" PRIu64 ", \"requests_total\": %" PRIu64
               ", \"requests_per_s\": %.1f,\n",
               tally.requests, tally.requests_total, requests_per_s(tally));
+  std::printf(" \"least_answers\": %" PRIu64 ", \"most_answers\": %" PRIu64 ",\n",
+              tally.least_answers, tally.most_answers);
   std::printf(" \"latency_us\": {\"min\": %.3f, \"mean\": %.3f", us(latency.min_ns()),
               us(latency.mean_ns()));
   for (const Quantile& quantile : kQuantiles) {

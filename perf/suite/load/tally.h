@@ -26,8 +26,10 @@ struct Tally {
   Histogram latency;
   std::uint64_t requests = 0;        ///< answered while it counted
   std::uint64_t requests_total = 0;  ///< answered at all
-  std::uint64_t late = 0;            ///< open loop: due, but not sent when the time was up
-  std::uint64_t span_ns = 0;         ///< the time that counted
+  std::uint64_t least_answers = 0;   ///< that any one connection got, and the most
+  std::uint64_t most_answers = 0;
+  std::uint64_t late = 0;     ///< open loop: due, but not sent when the time was up
+  std::uint64_t span_ns = 0;  ///< the time that counted
   std::uint64_t connected = 0;
   std::uint64_t connect_ns = 0;  ///< until all were
   std::uint64_t cpu_ns = 0;      ///< of this process, for all of requests_total
