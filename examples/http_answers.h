@@ -23,7 +23,7 @@ struct Digits {
   std::size_t size;
 };
 
-/// The step `end` completes an answer. That of an echo leaves before: its body need not fit anywhere.
+/// The step `end` completes an answer. That of an echo leaves from its first slice on: its body need not fit anywhere.
 class HttpAnswers {
  public:
   explicit HttpAnswers(weir::Loop& loop) : loop_(loop) {}
@@ -55,6 +55,7 @@ class HttpAnswers {
   }
   void on_body(HttpRequests& request) {
     if (!is_echo_) return;  // nobody asked for it
+    leaves_early_ = true;
     if (request.is_chunked()) add(current_, {Digits(request.body.size(), 16), "\r\n"});
     current_.append(std::move(request.body));
     if (request.is_chunked()) add(current_, {"\r\n"});
@@ -62,7 +63,7 @@ class HttpAnswers {
   void on_end(const HttpRequests& request) {
     if (is_echo_ && request.is_chunked()) add(current_, {"0\r\n\r\n"});
     complete_.append(std::move(current_));
-    is_echo_ = has_begun_ = false;
+    is_echo_ = leaves_early_ = has_begun_ = false;
   }
   void refuse(int status) {
     is_last = true;
@@ -74,8 +75,10 @@ class HttpAnswers {
     complete_.append(std::move(current_));
   }
   weir::BufChain take() {
-    has_begun_ = is_echo_;
-    if (is_echo_) complete_.append(std::move(current_));
+    if (leaves_early_) {
+      has_begun_ = true;
+      complete_.append(std::move(current_));
+    }
     return std::move(complete_);
   }
 
@@ -122,6 +125,7 @@ class HttpAnswers {
   weir::BufChain complete_;
   weir::BufChain current_;  // to the request that is not complete
   bool is_echo_ = false;
+  bool leaves_early_ = false;
   bool has_begun_ = false;
   bool is_http_1_0_ = false;
   bool is_head_only_ = false;
