@@ -42,7 +42,15 @@ void ListenerCore::arm() {
   if (options_.at_connection_limit == Overload::wait && !NetExtension::of(loop_).has_room())
     return wait_for_room();
   op().kind = OpKind::accept;
+  op().multishot = !is_near_limit();
   loop_.submit(op());
+}
+
+// A multishot may bring all that waits in the kernel's queue before it can be stopped.
+bool ListenerCore::is_near_limit() const {
+  const std::uint64_t queued_max = static_cast<std::uint32_t>(options_.backlog);
+  return options_.at_connection_limit == Overload::wait &&
+         loop_.metrics.connections + queued_max >= loop_.limits.connections_max;
 }
 
 void ListenerCore::wait_for_room() {
@@ -77,12 +85,17 @@ void ListenerCore::on_completion(const Completion& completion) {
              !NetExtension::of(loop_).has_room()) {
     wait_for_room();
   } else {
+    if (op().state != OpState::idle && op().multishot && is_near_limit()) loop_.cancel(op());
     arm();
   }
 }
 
 void ListenerCore::on_accepted(Handle accepted) {
   NetExtension& net = NetExtension::of(loop_);
+  if (is_shedding_) {  // unless there are descriptors again: an empty queue answers EMFILE too
+    reserve_ = os::open_reserve();
+    is_shedding_ = reserve_ < 0;
+  }
   const bool is_refused = is_closing_ || is_shedding_ ||
                           (options_.at_connection_limit == Overload::reset && !net.has_room());
   Stream stream(&net.sockets.make(loop_, accepted));

@@ -34,6 +34,7 @@ class ListenerCore final : public LoopClient, private ListenerAccept {
 
  private:
   bool wants_more() const;
+  bool is_near_limit() const;
   void arm();
   void on_completion(const Completion& completion);
   void on_accepted(Handle handle);
