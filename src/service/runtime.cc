@@ -130,9 +130,13 @@ Result<void> Runtime::start() {
       Result<void> made = state.make_loop(worker);
       const bool is_made = made.ok();
       answer.set_value(std::move(made));
-      if (is_made) state.run_loop(worker);
+      if (!is_made) return;
+      state.run_loop(worker);
+      state.post_to(state.workers[0], [&state] { state.workers[0].loop->core().add_active(-1); });
     });
     outcome = answered.get();
+    // Loop 0 ends last: it hears the signals for all.
+    if (outcome.ok()) state.workers[0].loop->core().add_active(1);
   }
   return outcome;
 }
