@@ -176,7 +176,10 @@ void StreamCore::read_failed(std::int32_t result) {
   if (has(kClosing)) return;
   read_error_ = errc_of(result);
   count_hold();
-  if (has(kHandled)) return close(error_of(read_error_, Operation::read), false);
+  if (has(kHandled)) {
+    if (inbox_ != nullptr || has(kPaused)) return;  // delivered behind the bytes
+    return close(error_of(read_error_, Operation::read), false);
+  }
   if (Stream::ReadOp* const op = reader_.op; op != nullptr && try_satisfy(*op)) {
     end_read_wait(*op);
     op->wake();
@@ -246,7 +249,7 @@ void StreamCore::start(StreamHandler& handler) {
   WEIR_CHECK(reader_.op == nullptr);  // A task reads this stream.
   set(kHandled);
   reader_.handler = &handler;
-  if (inbox_ != nullptr || has(kEndReceived)) queue_delivery();
+  if (inbox_ != nullptr || has(kEndReceived) || read_error_ != Errc::ok) queue_delivery();
   continue_reading();
 }
 
@@ -261,7 +264,8 @@ void StreamCore::resume() {
   if (!has(kPaused)) return;
   clear(kPaused);
   count_hold();
-  if (inbox_ != nullptr || (has(kEndReceived) && !has(kEndDelivered))) queue_delivery();
+  const bool has_end = has(kEndReceived) && !has(kEndDelivered);
+  if (inbox_ != nullptr || has_end || read_error_ != Errc::ok) queue_delivery();
   continue_reading();
 }
 
@@ -281,6 +285,7 @@ void StreamCore::deliver_inbox() {
     call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
   }
   if (has(kPaused) || has(kClosing)) return;
+  if (read_error_ != Errc::ok) return close(error_of(read_error_, Operation::read), false);
   if (has(kEndReceived) && !has(kEndDelivered)) deliver_end();
   continue_reading();
 }
