@@ -2,7 +2,10 @@
 // comes last.
 #include "src/net/socket_core.h"
 
+#include <string>
+
 #include "src/net/net_state.h"
+#include "src/os/socket.h"
 
 namespace weir::inline v0 {
 
@@ -240,6 +243,15 @@ void ConnectAwait::on_connected(ConnectOp& op, const Completion& completion) {
 }
 
 Result<Stream> adopt_stream(Loop& loop, std::intptr_t native) {
+  loop.core().check_thread();
+  os::NativeKind kind{};
+  if (const std::int64_t result = os::find_kind(native, kind); result < 0) {
+    return Error::from_result(static_cast<std::int32_t>(result), Operation::open);
+  }
+  if (kind != os::NativeKind::stream) {
+    return Error::of_value(Errc::invalid_argument, Operation::open, std::to_string(native),
+                           "the descriptor of a stream socket");
+  }
   Result<Handle> handle = loop.backend().attach(native, true);
   if (!handle.ok()) return handle.error();
   return Stream(&NetExtension::of(loop.core()).sockets.make(loop.core(), *handle));

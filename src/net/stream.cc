@@ -61,9 +61,11 @@ void Stream::FinishOp::abandon() { core_->abandon_write(*this); }
 
 void Stream::start(StreamHandler& handler) { core_->start(handler); }
 Write Stream::try_write(Buf& bytes) {
+  core_->loop().check_thread();
   return core_->can_write() ? core_->write(bytes, false) : Write::refused;
 }
 Write Stream::try_write(BufChain& bytes) {
+  core_->loop().check_thread();
   return core_->can_write() ? core_->write(bytes, false) : Write::refused;
 }
 void Stream::end_writing() { core_->end_writing(); }

@@ -254,6 +254,7 @@ void StreamCore::start(StreamHandler& handler) {
 }
 
 void StreamCore::pause() {
+  loop_.check_thread();
   if (has(kPaused)) return;
   set(kPaused);
   count_hold();
@@ -261,6 +262,7 @@ void StreamCore::pause() {
 }
 
 void StreamCore::resume() {
+  loop_.check_thread();
   if (!has(kPaused)) return;
   clear(kPaused);
   count_hold();

@@ -278,6 +278,7 @@ void StreamCore::abandon_write(Waiter& waiter) {
 }
 
 void StreamCore::end_writing() {
+  loop_.check_thread();
   if (has(kFinWanted) || has(kClosing)) return;
   set(kFinWanted);
   if (is_send_busy()) hurry_send();
