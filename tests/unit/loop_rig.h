@@ -14,6 +14,11 @@
 #include "src/loop/loop_core.h"
 #include "weir/weir.h"
 
+namespace weir::inline v0 {
+inline void PrintTo(const Error& error, std::ostream* out) { *out << error.to_string(); }
+inline void PrintTo(Errc code, std::ostream* out) { *out << name_of(code); }
+}  // namespace weir::inline v0
+
 namespace weir::test {
 
 using namespace std::chrono_literals;
@@ -65,7 +70,7 @@ class LoopRig {
     alarm.arm(patience, [&] { is_late = true; });
     PrepareHook before_poll;  // a timer of this turn may have been what was waited for
     loop_->prepare(before_poll, [&] {
-      if (condition()) loop_->stop();
+      if (is_late || condition()) loop_->stop();
     });
     while (!condition() && !is_late) loop_->run(RunMode::once);
     if (is_late) ADD_FAILURE() << "waited in vain; the loop has\n" << loop_->report();
@@ -178,6 +183,8 @@ struct Medium {
   std::string_view backend;
   bool is_pair = false;
 };
+inline constexpr Medium kSockets[] = {{"epoll"}, {"io_uring"}, {"io_uring:6.1"}, {"io_uring:5.10"}};
+inline constexpr Medium kMemory[] = {{"epoll", true}, {"io_uring", true}};
 inline constexpr Medium kMedia[] = {{"epoll"},         {"io_uring"},    {"io_uring:6.1"},
                                     {"io_uring:5.10"}, {"epoll", true}, {"io_uring", true}};
 inline std::string medium_name(const ::testing::TestParamInfo<Medium>& info) {

@@ -1,0 +1,152 @@
+// Misuse has a defined answer: an error that names the value and what was expected, or an abort that does.
+#include <thread>
+
+#include "tests/unit/loop_rig.h"
+
+namespace weir::test {
+namespace {
+
+TEST(Misuse, AnUnknownBackendIsAnErrorThatListsThoseThereAre) {
+  const Error error = Loop::make({.backend = "kqueue"}).error();
+  EXPECT_EQ(error, Errc::invalid_argument);
+  for (const char* part : {"kqueue", "auto", "epoll", "io_uring"}) {
+    EXPECT_THAT(error.to_string(), ::testing::HasSubstr(part));
+  }
+  EXPECT_EQ(Loop::make({.backend = "epoll:variant"}).error(), Errc::invalid_argument);
+  EXPECT_EQ(Loop::make({.backend = "io_uring:9.9"}).error(), Errc::invalid_argument);
+  EXPECT_EQ(Loop::make({.backend = ""}).error(), Errc::invalid_argument);
+}
+
+TEST(Misuse, ALimitOutOfRangeIsAnErrorThatNamesItAndItsRange) {
+  struct Row {
+    const char* field;
+    void (*set)(Limits& limits);
+  };
+  const Row rows[] = {
+      {"completions_per_turn", [](Limits& limits) { limits.completions_per_turn = 0; }},
+      {"deliver_time_ns", [](Limits& limits) { limits.deliver_time_ns = 0; }},
+      {"block_bytes", [](Limits& limits) { limits.block_bytes = 1000; }},
+      {"write_low_bytes", [](Limits& limits) { limits.write_low_bytes = limits.write_high_bytes; }},
+      {"write_cap_bytes", [](Limits& limits) { limits.write_cap_bytes = 1; }},
+      {"posts_max", [](Limits& limits) { limits.posts_max = 0; }},
+      {"connections_max", [](Limits& limits) { limits.connections_max = 0; }},
+      {"group_bytes", [](Limits& limits) { limits.group_bytes = 5; }},
+  };
+  for (const Row& row : rows) {
+    LoopOptions options;
+    row.set(options.limits);
+    const Error error = Loop::make(options).error();
+    EXPECT_EQ(error, Errc::invalid_argument) << row.field;
+    EXPECT_THAT(error.to_string(), ::testing::HasSubstr(row.field));
+  }
+}
+
+TEST(Misuse, AMalformedAddressIsAnErrorThatQuotesIt) {
+  for (const char* text :
+       {"", "localhost:80", "127.0.0.1", "1.2.3.4:99999", "[::1:80", "1.2.3:80", "[::1]:x"}) {
+    const Error error = Address::parse(text).error();
+    EXPECT_EQ(error, Errc::invalid_argument) << text;
+    EXPECT_THAT(error.to_string(), ::testing::HasSubstr("\"" + std::string(text) + "\""));
+    EXPECT_THAT(error.to_string(), ::testing::HasSubstr("expected"));
+  }
+}
+
+/// Each of these ends the process, saying why.
+class MisuseDeathTest : public ::testing::Test {
+ protected:
+  MisuseDeathTest() : rig_({.backend = "epoll"}) {
+    std::tie(near_, far_) = make_stream_pair(loop());
+  }
+  ~MisuseDeathTest() override {
+    near_ = {};
+    far_ = {};
+    rig_.finish();
+  }
+  Loop& loop() { return rig_.loop(); }
+  void run(Task<> task) {
+    loop().spawn(std::move(task), "misuse");
+    rig_.turns(3);
+  }
+
+  LoopRig rig_;
+  Stream near_, far_;
+};
+
+TEST_F(MisuseDeathTest, ASecondReadWhileOneIsPending) {
+  const auto reads = [&]() -> Task<> { co_await near_.read(); };
+  const auto both = [&]() -> Task<> { co_await when_all(reads(), reads()); };
+  EXPECT_DEATH(run(both()), "stream_core.cc.*check failed");
+}
+
+TEST_F(MisuseDeathTest, ASecondWriterWhileOneIsPending) {
+  const auto writes = [&]() -> Task<> { co_await near_.write(pattern(2 << 20)); };
+  const auto flushes = [&]() -> Task<> { co_await near_.flush(); };
+  const auto both = [&]() -> Task<> { co_await when_all(writes(), flushes()); };
+  EXPECT_DEATH(run(both()), "stream_write.cc.*check failed");
+}
+
+TEST_F(MisuseDeathTest, AReadOfZeroBytes) {
+  const auto reads = [&]() -> Task<> { co_await near_.read_exact(0); };
+  EXPECT_DEATH(run(reads()), "size_bytes");
+  const auto reads_until = [&]() -> Task<> { co_await near_.read_until("\n", 0); };
+  EXPECT_DEATH(run(reads_until()), "size_bytes");
+  const auto no_delimiter = [&]() -> Task<> { co_await near_.read_until("", 10); };
+  EXPECT_DEATH(run(no_delimiter()), "delimiter");
+}
+
+TEST_F(MisuseDeathTest, AHandlerAndATaskOnOneStream) {
+  Recorder handler;
+  near_.start(handler);
+  const auto reads = [&]() -> Task<> { co_await near_.read(); };
+  EXPECT_DEATH(run(reads()), "check failed");
+  EXPECT_DEATH(near_.start(handler), "check failed");
+}
+
+TEST_F(MisuseDeathTest, TwoWhoAcceptAtOnce) {
+  Listener listener = Listener::listen(loop(), Address::loopback(0)).value();
+  const auto accepts = [&]() -> Task<> { Stream stream = co_await listener.accept(); };
+  const auto both = [&]() -> Task<> { co_await when_all(accepts(), accepts()); };
+  EXPECT_DEATH(run(both()), "listener_core.cc.*check failed");
+}
+
+TEST_F(MisuseDeathTest, UseFromAnotherThread) {
+  const auto elsewhere = [](auto&& use) { std::thread(use).join(); };
+  constexpr const char* kText = "another thread";
+  EXPECT_DEATH(elsewhere([&] { loop().run(); }), kText);
+  EXPECT_DEATH(elsewhere([&] { loop().immediate([] {}); }), kText);
+  EXPECT_DEATH(elsewhere([&] { loop().tick([] {}); }), kText);
+  EXPECT_DEATH(elsewhere([&] {
+                 Timer timer(loop());
+                 timer.arm(1s, [] {});
+               }),
+               kText);
+  EXPECT_DEATH(elsewhere([&] { near_.close(); }), kText);
+  EXPECT_DEATH(elsewhere([&] { near_.pause(); }), kText);
+  EXPECT_DEATH(elsewhere([&] { near_.resume(); }), kText);
+  EXPECT_DEATH(elsewhere([&] { near_.end_writing(); }), kText);
+  EXPECT_DEATH(elsewhere([&] {
+                 Buf bytes = Buf::make(1);
+                 static_cast<void>(near_.try_write(bytes));
+               }),
+               kText);
+  EXPECT_DEATH(
+      elsewhere([&] { static_cast<void>(Listener::listen(loop(), Address::loopback(0))); }), kText);
+}
+
+TEST_F(MisuseDeathTest, RunInsideRun) {
+  const auto run_inside_run = [&] {
+    loop().immediate([&] { loop().run(RunMode::no_wait); });
+    loop().run(RunMode::no_wait);
+  };
+  EXPECT_DEATH(run_inside_run(), "inside run");
+}
+
+TEST(MisuseWithoutALoop, ConnectAborts) {
+  std::thread([] {
+    EXPECT_DEATH(static_cast<void>(connect(Address::loopback(1))), "make a Loop");
+    EXPECT_DEATH(Scope scope, "make a Loop");
+  }).join();
+}
+
+}  // namespace
+}  // namespace weir::test
