@@ -1,31 +1,11 @@
 // When descriptors run out: the error reaches the accept, the connection stays queued in the kernel, and it is accepted
 // once there is a descriptor again.
-#include <fcntl.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <cerrno>
 
 #include "tests/conformance/row.h"
 
 namespace weir::test {
 namespace {
-
-// Leaves the process no descriptor to open while it lives: the limit drops to the lowest number that is free.
-class NoDescriptors {
- public:
-  NoDescriptors() {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    const Descriptor lowest(::fcntl(0, F_DUPFD_CLOEXEC, 0));
-    rlimit limit = before_;
-    limit.rlim_cur = static_cast<rlim_t>(lowest.get());
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-  }
-  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
- private:
-  rlimit before_{};
-};
 
 template <bool is_multishot>
 void no_descriptor_for_an_accept(Rig& rig) {

@@ -1,9 +1,6 @@
 // How each kind of op is made to wait, released, and accounted for.
 #include "tests/conformance/scene.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -40,10 +37,10 @@ Scene::Scene(Rig& rig, Waits waits) : rig_(rig), waits_(waits) {
       op_ = &rig.accept(handle_, waits == Waits::accept_multishot);
       break;
     case Waits::connect: {
-      fill_listener();
+      full_listener_ = std::make_unique<FullListener>();
       handle_ = rig.open({});
       auto& connect = rig.make<ConnectOp>(OpKind::connect, handle_);
-      connect.peer = listener_->address();
+      connect.peer = full_listener_->address();
       op_ = &connect;
       break;
     }
@@ -71,22 +68,6 @@ Scene::Scene(Rig& rig, Waits waits) : rig_(rig), waits_(waits) {
   }
 }
 
-// With its queue full the kernel drops what else comes to the listener, so a connect waits (and tries again after
-// a second).
-void Scene::fill_listener() {
-  listener_ = std::make_unique<PeerListener>(Family::ipv4, 0);
-  const Address& to = listener_->address();
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(to.port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  for (int i = 0; i < 3; ++i) {
-    Descriptor fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    static_cast<void>(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)));
-    fillers_.push_back(std::move(fd));
-  }
-}
-
 // A pair of the machine itself: over TCP, a late acknowledgement could make room again.
 void Scene::fill_socket() {
   int ends[2] = {-1, -1};
@@ -110,11 +91,7 @@ void Scene::make_ready() {
     case Waits::recv_multishot: peer_.send(kReadyBytes); break;
     case Waits::accept_once:
     case Waits::accept_multishot: peer_ = Peer::connect(target_); break;
-    case Waits::connect:
-      fillers_.clear();
-      while (listener_->accept().is_open()) {
-      }
-      break;
+    case Waits::connect: full_listener_->make_room(); break;
     case Waits::send: peer_.read_some(); break;
     case Waits::recvmsg: datagram_->send_to(target_, pattern(0, kReadyBytes)); break;
     case Waits::poll:

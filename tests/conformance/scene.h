@@ -35,7 +35,6 @@ class Scene {
   void demand_conserved();
 
  private:
-  void fill_listener();
   void fill_socket();
 
   Rig& rig_;
@@ -43,9 +42,8 @@ class Scene {
   Handle handle_;
   Track* op_ = nullptr;
   Peer peer_;
-  std::unique_ptr<PeerListener> listener_;
+  std::unique_ptr<FullListener> full_listener_;
   std::unique_ptr<PeerDatagram> datagram_;
-  std::vector<Descriptor> fillers_;
   Descriptor event_;
   Address target_;
   std::size_t filled_bytes_ = 0;

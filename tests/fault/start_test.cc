@@ -1,6 +1,5 @@
 // A backend that cannot start says why, and leaves nothing behind: no descriptor, no registration. Whoever asked for
 // "auto" gets another one.
-#include <dirent.h>
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -11,14 +10,6 @@
 
 namespace weir::test {
 namespace {
-
-std::size_t open_descriptor_count() {
-  std::size_t count = 0;
-  DIR* folder = ::opendir("/proc/self/fd");
-  while (::readdir(folder) != nullptr) ++count;
-  ::closedir(folder);
-  return count;
-}
 
 thread_local std::int64_t refusal = 0;
 

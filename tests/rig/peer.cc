@@ -2,10 +2,12 @@
 #include "tests/rig/peer.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -218,6 +220,45 @@ bool PeerDatagram::receive(std::string& bytes, Address& from) {
   if (got < 0) return false;
   from = from_native(native);
   return true;
+}
+
+FullListener::FullListener() {
+  Native native = to_native(listener_.address());
+  for (int i = 0; i < 3; ++i) {
+    Descriptor fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    static_cast<void>(::connect(fd.get(), native.get(), native.size));
+    fillers_.push_back(std::move(fd));
+  }
+}
+
+void FullListener::make_room() {
+  fillers_.clear();
+  while (listener_.accept().is_open()) {
+  }
+}
+
+NoDescriptors::NoDescriptors() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  before_ = limit.rlim_cur;
+  const Descriptor lowest(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+  limit.rlim_cur = static_cast<rlim_t>(lowest.get());
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+NoDescriptors::~NoDescriptors() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = before_;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::size_t open_descriptor_count() {
+  std::size_t count = 0;
+  DIR* folder = ::opendir("/proc/self/fd");
+  while (::readdir(folder) != nullptr) ++count;
+  ::closedir(folder);
+  return count;
 }
 
 bool has_ipv6() {

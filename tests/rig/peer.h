@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "weir/address.h"
 #include "weir/backend.h"
@@ -101,6 +102,31 @@ class PeerDatagram {
   Descriptor fd_;
   Address address_;
 };
+
+/// A listener whose queue is full while it lives: the kernel drops what else comes, so a connect to it waits (and tries
+/// again after a second).
+class FullListener {
+ public:
+  FullListener();
+  const Address& address() const { return listener_.address(); }
+  void make_room();
+
+ private:
+  PeerListener listener_{Family::ipv4, 0};
+  std::vector<Descriptor> fillers_;
+};
+
+/// Leaves the process no descriptor to open while it lives: the limit drops to the lowest number that is free.
+class NoDescriptors {
+ public:
+  NoDescriptors();
+  ~NoDescriptors();
+
+ private:
+  std::uint64_t before_ = 0;
+};
+
+std::size_t open_descriptor_count();
 
 /// Does this machine have an IPv6 loopback?
 bool has_ipv6();

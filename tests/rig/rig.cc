@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 namespace weir::test {
@@ -64,7 +65,7 @@ Rig::Rig(std::string_view backend, const RigOptions& options)
       sink_(ops_) {
   Result<ChosenBackend> chosen = make_backend(backend, {ops_, metrics_, limits_});
   if (!chosen.ok()) {
-    skip_ = std::string(backend) + ": " + chosen.error().to_string();
+    skip(std::string(backend) + ": " + chosen.error().to_string());
     return;
   }
   backend_ = std::move(chosen.value().backend);
@@ -404,7 +405,7 @@ void Rig::finish() {
     ops_.abandon(track->op());
   }
   tracks_.clear();
-  if (skip_.empty() && !has_failed()) check_memory_is_back();
+  if (reason().empty() && !has_failed()) check_memory_is_back();
 }
 
 void Rig::end_ops() {
@@ -428,24 +429,6 @@ void Rig::check_memory_is_back() {
   if (app_pool_.in_use() != 0)
     fail("blocks of the test are out: " + std::to_string(app_pool_.in_use()));
   if (!ledger_.entries().empty()) fail("the ledger: " + ledger_.report());
-}
-
-void Rig::fail(std::string text) {
-  if (failure_count_++ < 5) failures_ += text + "\n";
-}
-
-std::string Rig::verdict() const {
-  if (failure_count_ <= 5) return failures_;
-  return failures_ + "and " + std::to_string(failure_count_ - 5) + " more\n";
-}
-
-bool Rig::demand(bool holds, std::string_view what, const char* file, int line) {
-  if (!holds) {
-    const std::string_view path = file;
-    fail(std::string(path.substr(path.rfind('/') + 1)) + ":" + std::to_string(line) + ": " +
-         std::string(what));
-  }
-  return holds;
 }
 
 }  // namespace weir::test

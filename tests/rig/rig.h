@@ -7,12 +7,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "tests/rig/judge.h"
 #include "tests/rig/peer.h"
 #include "weir/backend.h"
 
@@ -95,7 +95,7 @@ class RecordingSink final : public Sink {
   std::vector<Completion> unowned_;
 };
 
-class Rig {
+class Rig : public Judge {
  public:
   static constexpr GroupId kGroup = 7;
 
@@ -104,10 +104,7 @@ class Rig {
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
 
-  bool is_available() const { return backend_ != nullptr && skip_.empty(); }
-  const std::string& reason() const { return skip_; }
-  /// The row cannot be run here; the reason is shown.
-  void skip(std::string reason) { skip_ = std::move(reason); }
+  bool is_available() const { return backend_ != nullptr && reason().empty(); }
 
   Backend& backend() { return *backend_; }
   OpTable& ops() { return ops_; }
@@ -162,14 +159,6 @@ class Rig {
   /// Cancels, pumps, closes, destroys the backend; then nothing may be out. Once, at the end of a row.
   void finish();
 
-  // The verdict: empty, or what went wrong first.
-  void fail(std::string text);
-  bool has_failed() const { return failure_count_ > 0; }
-  std::string verdict() const;
-  bool demand(bool holds, std::string_view what, const char* file, int line);
-  template <typename A, typename B>
-  bool demand_eq(const A& left, const B& right, std::string_view what, const char* file, int line);
-
  private:
   void deliver();
   void deliver(Track& track, const Completion& completion, bool at_submit);
@@ -198,9 +187,6 @@ class Rig {
   std::vector<std::unique_ptr<Track>> tracks_;
   std::vector<Track*> by_slot_;
   std::vector<Handle> open_;
-  std::string skip_;
-  std::string failures_;
-  std::size_t failure_count_ = 0;
   std::uint64_t poll_count_ = 0;
   bool is_finished_ = false;
 };
@@ -212,29 +198,5 @@ Tracked<T>& Rig::make(OpKind kind, Handle handle) {
   adopt(std::move(made));
   return tracked;
 }
-
-template <typename A, typename B>
-bool Rig::demand_eq(const A& left, const B& right, std::string_view what, const char* file,
-                    int line) {
-  if (left == right) return true;
-  std::ostringstream text;
-  text << what << ": " << left << " against " << right;
-  return demand(false, text.str(), file, line);
-}
-
-/// What a row asks for. The first that does not hold ends the row with its text.
-#define DEMAND(rig, condition)                                                               \
-  do {                                                                                       \
-    if (!(rig).demand(static_cast<bool>(condition), #condition, __FILE__, __LINE__)) return; \
-  } while (false)
-#define DEMAND_EQ(rig, left, right)                                                         \
-  do {                                                                                      \
-    if (!(rig).demand_eq((left), (right), #left " == " #right, __FILE__, __LINE__)) return; \
-  } while (false)
-/// Steps until it holds; ends the row when it does not come to hold.
-#define AWAIT(rig, condition)                                                               \
-  do {                                                                                      \
-    if (!(rig).run_until(#condition, [&] { return static_cast<bool>(condition); })) return; \
-  } while (false)
 
 }  // namespace weir::test
