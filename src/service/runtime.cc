@@ -117,7 +117,7 @@ Result<void> Runtime::start() {
           .stops_on_signals) {  // from here on: one that comes before run() must not kill the process
     Loop& first = *state.workers[0].loop;
     first.spawn(state.watch_signals(std::make_unique<Signals>(
-                    first, std::initializer_list{Signal::terminate, Signal::interrupt})),
+                    first, std::initializer_list<Signal>{Signal::terminate, Signal::interrupt})),
                 "signals");
   }
   Result<void> outcome;
