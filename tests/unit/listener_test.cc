@@ -232,14 +232,13 @@ TEST_P(ListenerTest, TwoListenersShareTheRoomThatComesFree) {
   };
   EXPECT_TRUE(outside.run(connects).ok());
   std::size_t served = 0;
-  for (int rounds = 0; rounds < 100 && served < 6; ++rounds) {
-    rig_->turns(5);
+  EXPECT_TRUE(rig_->until([&] {
     EXPECT_LE(metrics().connections, 2u + 1u);  // each may have asked when there was one place
     served += first.streams.size() + second.streams.size();
     first.streams.clear();
     second.streams.clear();
-  }
-  EXPECT_EQ(served, 6u);
+    return served == 6;
+  }));
   clients.clear();
 }
 
