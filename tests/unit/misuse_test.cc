@@ -73,7 +73,7 @@ class MisuseDeathTest : public ::testing::Test {
 };
 
 TEST_F(MisuseDeathTest, ASecondReadWhileOneIsPending) {
-  const auto reads = [&]() -> Task<> { co_await near_.read(); };
+  const auto reads = [&]() -> Task<> { static_cast<void>(co_await near_.read()); };
   const auto both = [&]() -> Task<> { co_await when_all(reads(), reads()); };
   EXPECT_DEATH(run(both()), "stream_core.cc.*check failed");
 }
@@ -86,18 +86,22 @@ TEST_F(MisuseDeathTest, ASecondWriterWhileOneIsPending) {
 }
 
 TEST_F(MisuseDeathTest, AReadOfZeroBytes) {
-  const auto reads = [&]() -> Task<> { co_await near_.read_exact(0); };
+  const auto reads = [&]() -> Task<> { static_cast<void>(co_await near_.read_exact(0)); };
   EXPECT_DEATH(run(reads()), "size_bytes");
-  const auto reads_until = [&]() -> Task<> { co_await near_.read_until("\n", 0); };
+  const auto reads_until = [&]() -> Task<> {
+    static_cast<void>(co_await near_.read_until("\n", 0));
+  };
   EXPECT_DEATH(run(reads_until()), "size_bytes");
-  const auto no_delimiter = [&]() -> Task<> { co_await near_.read_until("", 10); };
+  const auto no_delimiter = [&]() -> Task<> {
+    static_cast<void>(co_await near_.read_until("", 10));
+  };
   EXPECT_DEATH(run(no_delimiter()), "delimiter");
 }
 
 TEST_F(MisuseDeathTest, AHandlerAndATaskOnOneStream) {
   Recorder handler;
   near_.start(handler);
-  const auto reads = [&]() -> Task<> { co_await near_.read(); };
+  const auto reads = [&]() -> Task<> { static_cast<void>(co_await near_.read()); };
   EXPECT_DEATH(run(reads()), "check failed");
   EXPECT_DEATH(near_.start(handler), "check failed");
 }

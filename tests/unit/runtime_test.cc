@@ -24,7 +24,7 @@ class RuntimeTest : public ::testing::TestWithParam<std::string_view> {
   }
   /// Serves `count` clients one after another from another thread, then stops the runtime.
   std::thread clients(Runtime& runtime, const Address& where, int count) {
-    return std::thread([this, &runtime, where, count] {
+    return std::thread([&runtime, where, count] {
       LoopRig rig({.backend = GetParam()});
       const auto all = [&]() -> Task<> {
         for (int i = 0; i < count; ++i) {
