@@ -27,13 +27,15 @@ class WEIR_API Ledger {
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
+  static constexpr std::uint64_t kNoConnection = ~std::uint64_t{0};
+
   struct Entry {
     const Block* block = nullptr;
     BlockState state{};
-    std::uint32_t hash = 0;        ///< of what is being sent, at level all
-    std::uint64_t since_ns = 0;    ///< of the last transition
-    std::uint64_t connection = 0;  ///< what connection_of said when it was loaned; 0: none
-    std::array<SourceLocation, 4> owners{};  ///< newest first; line 0: none
+    std::uint32_t hash = 0;                    ///< of what is being sent, at level all
+    std::uint64_t since_ns = 0;                ///< of the last transition
+    std::uint64_t connection = kNoConnection;  ///< what connection_of said when it was loaned
+    std::array<SourceLocation, 4> owners{};    ///< newest first; line 0: none
   };
 
   LedgerLevel level() const { return level_; }

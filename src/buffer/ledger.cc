@@ -133,7 +133,7 @@ std::string Ledger::line(const Entry& entry, std::uint64_t now_ns) const {
   text.append(" for ").append(age_text(now_ns - entry.since_ns)).append(": ");
   text.append(std::to_string(block.capacity)).append(" B, block ");
   text.append(std::to_string(block.index)).append(" of \"").append(block.home->name()).append("\"");
-  if (entry.connection != 0) {
+  if (entry.connection != kNoConnection) {
     text.append(", connection ").append(std::to_string(entry.connection));
   }
   const char* separator = ", by ";

@@ -14,6 +14,10 @@ std::size_t zero_copy_threshold(LoopCore& loop) {
 
 NetExtension::NetExtension(LoopCore& loop_core)
     : loop(loop_core), zero_copy_bytes(zero_copy_threshold(loop_core)) {
+  loop.ledger.set_connection_of([](const LoanAccount& account) {
+    const Handle handle = static_cast<const StreamCore&>(account).handle();
+    return handle.valid() ? handle.value : Ledger::kNoConnection;
+  });
   for (Pool* pool : {loop.group.get(), loop.small_pool.get()}) {  // copy-break charges small blocks
     pool->set_on_loan_return(
         [](LoanAccount& account) { static_cast<StreamCore&>(account).on_loan_return(); });
@@ -58,7 +62,7 @@ void NetExtension::on_shutdown() {
 void NetExtension::describe(std::string& text) const {
   sockets.for_each([&](SocketCore& core) {
     char line[160];
-    std::snprintf(line, sizeof line, "stream %u: %zu bytes queued, %u bytes loaned%s\n",
+    std::snprintf(line, sizeof line, "connection %u: %zu bytes queued, %u bytes loaned%s\n",
                   core.handle().value, core.queued_bytes(), core.loaned_bytes,
                   core.is_closing() ? ", closing" : "");
     text += line;

@@ -12,11 +12,11 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
  public:
   SocketCore(LoopCore& loop_core, Handle handle);
 
+  Handle handle() const override { return recv().handle; }
   Address local_address() const override;
   Address peer_address() const override;
   Result<void> set_option(SocketOption option, std::int32_t value) override;
   Result<std::int32_t> get_option(SocketOption option) const override;
-  Handle handle() const { return recv().handle; }
 
  protected:
   void arm_read() override;

@@ -43,6 +43,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   void set_ref(bool is_ref);
 
   // What only some transports have.
+  virtual Handle handle() const { return {}; }  ///< how reports name the connection
   virtual Address local_address() const { return {}; }
   virtual Address peer_address() const { return {}; }
   virtual Result<void> set_option(SocketOption option, std::int32_t value);

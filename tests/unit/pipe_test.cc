@@ -226,6 +226,22 @@ TEST_P(Loans, AHandlerThatHoldsBytesIsPausedToo) {
   hoarder.held.clear();
 }
 
+TEST_P(Loans, AreReportedWithTheirConnection) {
+  Buf kept;
+  const auto reader = [&]() -> Task<> { kept = co_await other_.read_exact(5000); };
+  const auto writer = [&]() -> Task<> { co_await one_.write(pattern(5000)); };
+  EXPECT_TRUE(run_both(reader, writer).ok());
+  const std::vector<Ledger::Entry> held = loop().ledger().entries();
+  const auto loan = std::find_if(held.begin(), held.end(), [](const Ledger::Entry& entry) {
+    return entry.state == BlockState::loaned;
+  });
+  ASSERT_NE(loan, held.end());
+  const std::string name = "connection " + std::to_string(loan->connection);
+  const std::string report = loop().report();
+  EXPECT_THAT(report, ::testing::HasSubstr("\n" + name + ": 0 bytes queued, ")) << report;
+  EXPECT_THAT(report, ::testing::ContainsRegex("loaned for .*, " + name)) << report;
+}
+
 TEST_P(Loans, OutliveTheirStream) {
   Buf kept;
   const auto reader = [&]() -> Task<> { kept = co_await other_.read_exact(5000); };
