@@ -8,13 +8,7 @@
 #include <vector>
 
 #include "src/os/heap.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, size) static_cast<void>(0)
-#define ASAN_UNPOISON_MEMORY_REGION(address, size) static_cast<void>(0)
-#endif
+#include "weir/poison.h"
 
 namespace weir::inline v0 {
 
@@ -49,7 +43,7 @@ void refill(std::size_t size_class) {
     auto* const frame = reinterpret_cast<Free*>(slab + at * frame_bytes);
     frame->next = lists.heads[size_class];
     lists.heads[size_class] = frame;
-    ASAN_POISON_MEMORY_REGION(frame, frame_bytes);
+    poison(frame, frame_bytes);
   }
 }
 }  // namespace
@@ -59,7 +53,7 @@ void* take_frame(std::size_t size_bytes) {
   if (size_class >= kClasses) return os::heap_allocate(size_bytes);
   if (lists.heads[size_class] == nullptr) refill(size_class);
   Free* const frame = lists.heads[size_class];
-  ASAN_UNPOISON_MEMORY_REGION(frame, (size_class + 1) * kStep);
+  unpoison(frame, (size_class + 1) * kStep);
   lists.heads[size_class] = frame->next;
   return frame;
 }
@@ -70,7 +64,7 @@ void give_frame(void* memory, std::size_t size_bytes) noexcept {
   auto* const frame = static_cast<Free*>(memory);
   frame->next = lists.heads[size_class];
   lists.heads[size_class] = frame;
-  ASAN_POISON_MEMORY_REGION(frame, (size_class + 1) * kStep);
+  poison(frame, (size_class + 1) * kStep);
 }
 
 }  // namespace weir::inline v0

@@ -12,6 +12,7 @@
 
 #include "src/os/linux/call.h"
 #include "src/os/linux/sockaddr.h"
+#include "weir/poison.h"
 
 namespace weir::inline v0::os {
 namespace {
@@ -27,14 +28,14 @@ int fd_of(Native native) { return static_cast<int>(native); }
 // Lent memory is poisoned under AddressSanitizer until the bytes are loaned out. Its own interceptor of recv would
 // report the kernel's rightful write, so that build calls the kernel directly.
 ssize_t kernel_recv(int fd, void* data, std::size_t size) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WEIR_POISONS)
   return ::syscall(SYS_recvfrom, fd, data, size, kFlags, nullptr, nullptr);
 #else
   return ::recv(fd, data, size, kFlags);
 #endif
 }
 ssize_t kernel_recvmsg(int fd, msghdr* message) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(WEIR_POISONS)
   return ::syscall(SYS_recvmsg, fd, message, kFlags);
 #else
   return ::recvmsg(fd, message, kFlags);
