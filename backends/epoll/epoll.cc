@@ -2,8 +2,8 @@
 // backends/readiness/; here are the wait, the wake and the registrations.
 // Path: Loop -> poll -> epoll_wait -> ReadinessBackend::on_event -> recv -> Sink.
 #include "src/os/linux/epoll.h"
-#include "backends/epoll/wake_gate.h"
 #include "backends/readiness/on_event.h"
+#include "src/os/wake_gate.h"
 
 namespace weir::inline v0 {
 

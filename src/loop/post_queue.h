@@ -25,7 +25,7 @@ class PostQueue {
 
   /// Takes `job`, or leaves it alone and returns false when `capacity` jobs are waiting. (Up to 64 that the
   /// drain under way has run already count as well.)
-  /// The claim is seq_cst, so that WakeState::notify() may follow.
+  /// The claim is seq_cst, so that Backend::wake() may follow.
   bool push(Job&& job) {
     WEIR_CHECK(static_cast<bool>(job));
     std::uint64_t word = word_.load(std::memory_order_relaxed);
@@ -62,7 +62,7 @@ class PostQueue {
     return drained.count;
   }
 
-  /// Is nothing queued, nor about to be? seq_cst, for WakeState::try_sleep().
+  /// Is nothing queued, nor about to be? seq_cst: the loop may sleep when it says so.
   bool empty() const { return tail_of(word_.load(std::memory_order_seq_cst)) == head_; }
   std::uint32_t size() const { return tail_of(word_.load(std::memory_order_relaxed)) - head_; }
   std::uint32_t capacity() const { return capacity_; }

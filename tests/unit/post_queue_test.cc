@@ -1,21 +1,16 @@
-// The queue between threads and the wake state: nothing lost, nothing twice, each producer's order kept, no lost wake.
-// The threads meet at queues and semaphores only; a wake that is lost shows as a wait that does not end in time.
+// The queue between threads: nothing lost, nothing twice, each producer's order kept. The threads meet at queues and
+// semaphores only.
 #include "src/loop/post_queue.h"
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <chrono>
 #include <memory>
 #include <ostream>
-#include <random>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include "src/loop/wake_state.h"
 
 namespace weir {
 namespace {
@@ -129,7 +124,6 @@ struct Row {
 };
 constexpr std::size_t kProducers = 3;
 constexpr std::uint32_t kPerProducer = 20'000;
-constexpr std::uint32_t kRounds = 20'000;
 class PostQueueStress : public ::testing::TestWithParam<Row> {};
 
 TEST_P(PostQueueStress, LosesNothingAndKeepsEachProducersOrder) {
@@ -160,117 +154,6 @@ const Row kRows[] = {
 };
 INSTANTIATE_TEST_SUITE_P(Sizes, PostQueueStress, ::testing::ValuesIn(kRows),
                          [](const auto& instance) { return instance.param.name; });
-
-// Lets a little time pass, and now and then the other thread run.
-void dawdle(std::uint64_t spins) {
-  for (; spins != 0; --spins)
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // keeps the loop
-}
-template <typename IsDone>
-void spin_until(IsDone is_done) {
-  for (std::uint32_t spins = 1; !is_done(); ++spins) {
-    if (spins % 256 == 0) std::this_thread::yield();
-  }
-}
-
-// One producer waits for each answer, so nobody else's wake can hide a lost one. The loop's way to sleep takes a random
-// time, which sweeps it over the moment of the next post.
-TEST(WakeStateStress, NoWakeIsLost) {
-  PostQueue posts(16);
-  WakeState wake;
-  std::atomic<std::uint32_t> wake_count{0};
-  std::atomic<std::uint32_t> answered{0};
-  std::atomic<bool> is_lost{false};
-  std::thread producer([&] {
-    for (std::uint32_t round = 1; round <= kRounds && !is_lost; ++round) {
-      EXPECT_TRUE(posts.push([&answered, round] { answered.store(round); }));
-      wake.notify([&] { wake_count.fetch_add(1); });
-      spin_until([&] { return answered.load() == round || is_lost; });
-    }
-  });
-  std::minstd_rand random(1);
-  std::uint32_t sleep_count = 0;
-  std::uint32_t wakes_seen = 0;
-  while (answered.load() != kRounds && !is_lost) {
-    if (drain(posts) != 0) continue;
-    dawdle(random() % 300);
-    if (!wake.try_sleep([&] { return !posts.empty(); })) continue;
-    ++sleep_count;
-    const auto started = std::chrono::steady_clock::now();
-    spin_until([&] {
-      is_lost = std::chrono::steady_clock::now() - started > std::chrono::seconds(20);
-      return wake_count.load() != wakes_seen || is_lost;
-    });
-    wakes_seen = wake_count.load();
-    wake.awake();
-  }
-  producer.join();
-  EXPECT_FALSE(is_lost) << "asleep with a job queued, after " << answered << " rounds";
-  EXPECT_GT(sleep_count, 0u);
-}
-
-// The loop marks itself asleep, then looks at its queue; a producer queues, then notifies. Whatever of the producer's two
-// steps happens before the mark, between mark and look, or after the look, the loop does not sleep on.
-struct Interleaving {
-  std::string name;
-  int queues_at;
-  int notifies_at;
-  friend std::ostream& operator<<(std::ostream& out, const Interleaving& row) {
-    return out << row.name;
-  }
-};
-class WakeStateOrder : public ::testing::TestWithParam<Interleaving> {};
-
-TEST_P(WakeStateOrder, NeverSleepsOnAQueuedJob) {
-  PostQueue posts(16);
-  WakeState wake;
-  bool is_woken = false;
-  const auto act_at = [&](int moment) {
-    if (GetParam().queues_at == moment) {
-      EXPECT_TRUE(posts.push([] {}));
-    }
-    if (GetParam().notifies_at == moment) wake.notify([&] { is_woken = true; });
-  };
-  act_at(0);
-  const bool is_asleep = wake.try_sleep([&] {
-    act_at(1);
-    const bool has_work = !posts.empty();
-    act_at(2);
-    return has_work;
-  });
-  EXPECT_TRUE(!is_asleep || is_woken);
-}
-const Interleaving kInterleavings[] = {
-    {"BothBefore", 0, 0},       {"NotifiesAfterTheMark", 0, 1}, {"NotifiesAfterTheLook", 0, 2},
-    {"BothAfterTheMark", 1, 1}, {"AroundTheLook", 1, 2},        {"BothAfterTheLook", 2, 2},
-};
-INSTANTIATE_TEST_SUITE_P(Interleavings, WakeStateOrder, ::testing::ValuesIn(kInterleavings),
-                         [](const auto& instance) { return instance.param.name; });
-
-TEST(WakeStateTest, OnlyASleeperIsWokenAndOnlyOnce) {
-  WakeState wake;
-  int wake_count = 0;
-  const auto count = [&] { ++wake_count; };
-  EXPECT_FALSE(wake.notify(count));  // it runs
-  ASSERT_TRUE(wake.try_sleep([] { return false; }));
-  EXPECT_TRUE(wake.notify(count));
-  EXPECT_FALSE(wake.notify(count));  // somebody did
-  EXPECT_TRUE(wake.awake());
-  EXPECT_FALSE(wake.notify(count));
-  EXPECT_EQ(wake_count, 1);
-}
-
-TEST(WakeStateTest, WorkFoundOnTheWayToSleepKeepsItAwake) {
-  WakeState wake;
-  EXPECT_FALSE(wake.try_sleep([] { return true; }));
-  EXPECT_FALSE(wake.notify([] { FAIL() << "nobody sleeps"; }));
-}
-
-TEST(WakeStateTest, AWaitThatEndedByItselfWasNotNotified) {
-  WakeState wake;
-  ASSERT_TRUE(wake.try_sleep([] { return false; }));
-  EXPECT_FALSE(wake.awake());
-}
 
 }  // namespace
 }  // namespace weir
