@@ -25,21 +25,9 @@ inline std::uint32_t wanted_bytes(const RecvOp& op, std::uint32_t capacity) {
   if (got <= 0 || got == size) [[unlikely]]
     return receive_rest(slot, op, {block->base, size, block}, got, sink);
   slot.clear(kReadReady);  // a short count: nothing is left, and the next byte makes a new edge
-  std::uint16_t flags = kBuf | kMore;
-  if (!op.multishot) {
-    flags = kBuf;
-    slot.pop_read();
-    op.backend_bits = 0;
-  }
-  Completion& completion = sink.add_data(op);
-  completion.id = op.id;
-  completion.result = static_cast<std::int32_t>(got);
-  completion.flags = flags;
-  completion.group = op.group;
-  completion.buffer = block->index;
-  completion.offset = 0;
-  completion.length = static_cast<std::uint32_t>(got);
-  completion.reserved = 0;
+  if (!op.multishot) [[unlikely]]
+    return receive_once(slot, op, *block, static_cast<std::uint32_t>(got), sink);
+  sink.received(op, *block, static_cast<std::uint32_t>(got));
 }
 
 [[gnu::always_inline]] inline void ReadinessBackend::on_event(std::uint32_t handle,

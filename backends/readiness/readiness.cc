@@ -96,28 +96,20 @@ Result<std::int32_t> ReadinessBackend::get_option(Handle handle, SocketOption op
   return value;
 }
 
-// A send of one piece that the kernel takes whole is nearly every submit that does more than wait.
-Submitted ReadinessBackend::submit(Op& op) {
-  if (op.kind != OpKind::send) return submit_rest(op);
-  Slot& slot = slots_.of(op.handle);
-  auto& send = static_cast<SendOp&>(op);
+// One piece that the kernel takes whole is nearly every send.
+std::int64_t ReadinessBackend::send_now(Handle handle, const std::byte* data, std::size_t size) {
+  Slot& slot = slots_.of(handle);
   if ((slot.bits & (kWriteReady | kWriteDoubt | kPolled | kWriting)) != kWriteReady) [[unlikely]] {
-    return submit_rest(op);
+    return 0;
   }
-  const BufChain::Node* piece = send.chain->front();
-  if (piece == nullptr || (piece->next != nullptr && send.bytes_max - 1 >= piece->buf.size())) {
-    return submit_rest(op);
-  }
-  std::size_t asked = piece->buf.size();
-  if (send.bytes_max - std::size_t{1} < asked) asked = send.bytes_max;  // 0 is no limit
-  const std::int64_t sent = os::send(slot.native, piece->buf.data(), asked);
-  if (sent != static_cast<std::int64_t>(asked)) [[unlikely]]
-    return finish_send(slot, send, asked, sent);
+  const std::int64_t sent = os::send(slot.native, data, size);
+  if (sent != static_cast<std::int64_t>(size)) [[unlikely]]
+    return end_send_now(slot, size, sent);
   slot.write_tries = 0;
-  return {.done = true, .completion = {.id = op.id, .result = static_cast<std::int32_t>(sent)}};
+  return sent;
 }
 
-Submitted ReadinessBackend::submit_rest(Op& op) {
+Submitted ReadinessBackend::submit(Op& op) {
   if (op.kind == OpKind::nop) {
     end_later(op, 0);
     return {};

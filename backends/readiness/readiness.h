@@ -25,6 +25,7 @@ class ReadinessBackend : public Backend, private PoolListener {
   Result<void> set_option(Handle handle, SocketOption option, std::int32_t value) final;
   Result<std::int32_t> get_option(Handle handle, SocketOption option) const final;
   Submitted submit(Op& op) final;
+  std::int64_t send_now(Handle handle, const std::byte* data, std::size_t size) final;
   void cancel(OpId id) final;
   void provide(Pool& group) final;
   void refilled(Pool& group) final;
@@ -91,6 +92,7 @@ class ReadinessBackend : public Backend, private PoolListener {
   void wait_readable(Slot& slot, Op& op);
   Memory take_memory(Slot& slot, const RecvOp& op);
   void receive_plain(Slot& slot, RecvOp& op, Sink& sink);
+  void receive_once(Slot& slot, RecvOp& op, const Block& block, std::uint32_t length, Sink& sink);
   void receive_rest(Slot& slot, RecvOp& op, Memory memory, std::int64_t got, Sink& sink);
   bool complete_receive(Slot& slot, const RecvOp& op, Memory memory, std::int64_t got,
                         Completion& out);
@@ -110,9 +112,8 @@ class ReadinessBackend : public Backend, private PoolListener {
   static void tell_handle(const Result<Handle>& handle, Completion& out);
 
   // Writing.
-  Submitted submit_rest(Op& op);
   Submitted submit_write(Slot& slot, Op& op);
-  Submitted finish_send(Slot& slot, SendOp& op, std::size_t asked, std::int64_t sent);
+  std::int64_t end_send_now(Slot& slot, std::size_t asked, std::int64_t sent);
   bool complete_send(Slot& slot, std::size_t asked, std::int64_t sent, Completion& out);
   Submitted submit_connect(Slot& slot, ConnectOp& op);
   Submitted submit_shutdown(Slot& slot, Op& op);

@@ -120,6 +120,19 @@ bool ReadinessBackend::receive(Slot& slot, Op& op, Completion& out) {
   return complete_receive(slot, static_cast<RecvOp&>(op), memory, got, out);
 }
 
+// The whole of an op that wanted one receive.
+void ReadinessBackend::receive_once(Slot& slot, RecvOp& op, const Block& block,
+                                    std::uint32_t length, Sink& sink) {
+  slot.pop_read();
+  op.backend_bits = 0;
+  sink.add_data(op) = {.id = op.id,
+                       .result = static_cast<std::int32_t>(length),
+                       .flags = kBuf,
+                       .group = op.group,
+                       .buffer = block.index,
+                       .length = length};
+}
+
 // What receive_plain() leaves: full memory, the end, errors, nothing at all.
 void ReadinessBackend::receive_rest(Slot& slot, RecvOp& op, Memory memory, std::int64_t got,
                                     Sink& sink) {

@@ -66,15 +66,12 @@ bool ReadinessBackend::complete_send(Slot& slot, std::size_t asked, std::int64_t
   return true;
 }
 
-// What submit() leaves of a send that it tried.
-Submitted ReadinessBackend::finish_send(Slot& slot, SendOp& op, std::size_t asked,
-                                        std::int64_t sent) {
-  Submitted submitted{.done = true, .completion = {.id = op.id}};
-  const bool is_done = complete_send(slot, asked, sent, submitted.completion);
+// What send_now() leaves of a send that it tried.
+std::int64_t ReadinessBackend::end_send_now(Slot& slot, std::size_t asked, std::int64_t sent) {
+  Completion completion;
+  const bool is_done = complete_send(slot, asked, sent, completion);
   note_try(slot, kWriteDoubt, slot.write_tries, is_done);
-  if (is_done) return submitted;
-  wait_writable(slot, op);
-  return {};
+  return is_done ? completion.result : 0;
 }
 
 Submitted ReadinessBackend::submit_write(Slot& slot, Op& op) {

@@ -5,7 +5,8 @@
 // The contract, numbered as in the tests:
 //  1 Every accepted op ends in exactly one terminal completion (no kMore); a multishot yields n with kMore, then one
 //    terminal. Also at shutdown. A missing kMore means ended, whatever the result says.
-//  2 A backend calls nobody: results go into the Sink during poll(). Only submit() may answer `done` at once.
+//  2 A backend calls nobody: results go into the Sink during poll(). Only submit() may answer `done` at once, and
+//    send_now().
 //  3 cancel() is a request: bytes that moved are reported wherever the system tells them; -ECANCELED on a receive
 //    means none moved. Cancelling what is done, cancelled, or not yet seen by the kernel is defined: nothing, or one terminal.
 //  4 Lent memory comes back at the terminal completion, zero-copy memory at kNotif, never at cancel()'s return.
@@ -64,11 +65,28 @@ class WEIR_API Sink {
     return data_.add();
   }
 
+  /// `length` bytes came for a multishot group receive that goes on; they lie at the start of `block`, which is lent.
+  /// The shortest way of a message: a loop may tell the owner inside this call, where a delivery would come next, and
+  /// the owner may submit, cancel and close anything. So the caller has put down all that it knows of the op and
+  /// its handle before, keeps nothing of them, and tells only what came after everything it pushed.
+  virtual void received(RecvOp& op, Block& block, std::uint32_t length) {
+    add_received(op, block, length);
+  }
+
   /// How many data completions the loop still wants this turn: a readiness backend stops receiving at 0 and keeps
   /// the rest on its ready list, so that memory is taken only for what will be delivered.
   std::uint32_t room() const { return room_; }
 
  protected:
+  /// The completion that received() stands for.
+  void add_received(RecvOp& op, const Block& block, std::uint32_t length) {
+    add_data(op) = {.id = op.id,
+                    .result = static_cast<std::int32_t>(length),
+                    .flags = kBuf | kMore,
+                    .group = op.group,
+                    .buffer = block.index,
+                    .length = length};
+  }
   /// A completion of no pending op: a late one, or the kNotif of a send that is through. Its memory goes home.
   virtual void on_unowned(const Completion& completion) {
     if (!completion.has(kNotif)) ++stale_;
@@ -162,6 +180,13 @@ class WEIR_API Backend {
   /// Errors:  in the completion. Misuse aborts with its values.
   /// Owner:   the caller owns `op`; the backend borrows it, and its memory, until the terminal completion.
   virtual Submitted submit(Op& op) = 0;
+
+  /// Sends without an op what needs no waiting and has nothing in flight before it.
+  /// Returns the count that was taken, or -errno as a send's completion; 0: nothing was done, submit() an op.
+  virtual std::int64_t send_now(Handle handle, const std::byte* data, std::size_t size) {
+    static_cast<void>(handle), static_cast<void>(data), static_cast<void>(size);
+    return 0;
+  }
 
   /// Asks for the end of an op. Never fails, is never lost, may be repeated, runs no callback. Unknown ids are ignored.
   virtual void cancel(OpId id) = 0;

@@ -116,6 +116,7 @@ struct RecvOp : Op {
   std::byte* target = nullptr;  ///< lent memory; a terminal completion gives it back
   std::uint32_t bytes_max = 0;  ///< of the target, or a wish for group receives (0: one block)
   std::uint16_t group = 0xffff;
+  bool takes_blocks = false;  ///< its owner can be handed a block without a completion: Sink::received
 };
 
 /// A gather send from the front of `chain`, which the stream owns and does not change below `bytes` until the

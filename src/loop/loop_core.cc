@@ -58,6 +58,7 @@ Result<void> LoopCore::start(std::string_view backend_name) {
   backend_ = std::move(chosen->backend);
   backend_reason = std::move(chosen->reason);
   backend_->provide(*group);
+  sends_at_once = !backend_->caps().completion;
   watch_returns(true);
   newest_loop = this;
   system_calls_seen_ = os::system_calls();

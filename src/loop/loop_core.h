@@ -1,5 +1,6 @@
 // The inside of a loop: queues, clock, budgets and the turn. Path of one byte's news:
-// Backend::poll -> Sink::push -> LoopCore::deliver -> Op::on_complete -> after_callback (ticks, microtasks, flushes).
+// Backend::poll -> Sink::push -> LoopCore::deliver -> Op::on_complete -> after_callback (ticks, microtasks, flushes);
+// mostly it is shorter: Backend::poll -> LoopCore::received -> the stream -> after_callback.
 // It knows ops, timers and jobs; sockets and tasks hang on as LoopClient and LoopExtension.
 #pragma once
 #include <atomic>
@@ -46,6 +47,9 @@ struct OpDeadline : TimerNode {
 /// Where an escaped exception goes. Set by the task layer; before that, it is printed.
 using EscapeHook = void (*)(LoopCore& loop, std::exception_ptr exception,
                             const SourceLocation& where);
+
+/// Takes what came for an op that `takes_blocks`: the net layer's.
+using BytesHook = void (*)(RecvOp& op, Block& block, std::uint32_t length);
 
 /// Its address names the thread.
 WEIR_FAST_TLS extern constinit thread_local char thread_anchor;
@@ -150,6 +154,8 @@ class LoopCore final : public Sink {
   }
   const Metrics& current_metrics();
   void set_escape_hook(EscapeHook hook) { escape_hook_ = hook; }
+  void set_bytes_hook(BytesHook hook) { bytes_hook_ = hook; }
+  void received(RecvOp& op, Block& block, std::uint32_t length) override;
   void on_escape(std::exception_ptr exception);
 
   static LoopCore* current();
@@ -164,6 +170,7 @@ class LoopCore final : public Sink {
   std::unique_ptr<Pool> app_pool;    ///< sends of up to a block
   std::unique_ptr<LoopExtension> extensions[static_cast<int>(Extension::count)];
   Loop* facade = nullptr;
+  bool sends_at_once = false;  ///< Backend::send_now is worth a try
   std::string backend_reason;
   std::uint64_t turn() const { return metrics.turns; }
   Backend& backend() { return *backend_; }
@@ -204,6 +211,10 @@ class LoopCore final : public Sink {
   void watch_returns(bool on);
   void collect_returns();
   void fire_timers();
+  void begin_telling();
+  void look_at_budget();
+  bool is_out_of_time();
+  void deliver_first();
   void deliver_control();
   void deliver_posts();
   void deliver_data();
@@ -261,6 +272,13 @@ class LoopCore final : public Sink {
       0;  // what keeps the loop alive: pending ops, armed timers, owners that asked
   std::uint64_t now_ns_ = 0;
   bool is_now_valid_ = false;
+  enum class Telling : std::uint8_t {
+    off,      // what comes is queued
+    allowed,  // the turn's poll has told nothing yet
+    begun,    // control and posts were delivered; bytes go to their owners
+    spent,    // so it was, until the budget was used up
+  };
+  Telling telling_ = Telling::off;  // received bytes to their owner during the poll
   bool is_running_ = false;
   bool is_stopped_ = false;
   const char* name_;
@@ -271,6 +289,7 @@ class LoopCore final : public Sink {
   LoopClient* close_tail_ = nullptr;
   std::uint64_t until_ns_ = 0;  // when this turn's deliveries end, once the clock was read
   std::uint32_t budget_ = 0;    // data completions that this turn may still deliver
+  std::uint64_t told_from_ = 0;  // Metrics::completions when telling began
   Queue deferred_;              // of sockets that used up their bytes this turn, in order
   JobQueue ticks_, microtasks_, immediates_, demoted_;
   RecordSlab<OpDeadline> deadlines_;  // longer than the wheel, which disarms what is left
@@ -279,6 +298,7 @@ class LoopCore final : public Sink {
   PrepareHook* prepare_ = nullptr;
   PrepareHook* prepare_next_ = nullptr;  // the one to run after the hook that runs now
   EscapeHook escape_hook_ = nullptr;
+  BytesHook bytes_hook_ = nullptr;
   std::atomic<bool> is_post_closed_{false};
   std::atomic<bool> is_stop_posted_{false};
   std::atomic<bool> has_returns_{false};  // other threads gave blocks back

@@ -38,10 +38,14 @@ void LoopCore::turn_once(RunMode mode) {
   if (has_work_before_poll()) do_work_before_poll();
   room_ = budget_ - std::min(budget_, data_.size());
   ++metrics.polls;
+  telling_ = Telling::allowed;
   backend_->poll(poll_deadline(mode), *this);
-  is_now_valid_ = false;
-  if (!control_.empty()) deliver_control();
-  if (!posts_->empty()) deliver_posts();
+  if (telling_ < Telling::begun) {
+    deliver_first();
+  } else {
+    budget_ -= std::min(budget_, static_cast<std::uint32_t>(metrics.completions - told_from_));
+  }
+  telling_ = Telling::off;
   if (!data_.empty()) deliver_data();
   if (!immediates_.empty()) run_immediates();
   if (close_head_ != nullptr) run_close_notifications();
@@ -81,6 +85,52 @@ void LoopCore::deliver_leftovers() {
   if (deferred_.empty() && budget_ > 0) deliver_data();
 }
 
+// After the poll, or before the first bytes that it tells: control, then posts.
+inline void LoopCore::deliver_first() {
+  is_now_valid_ = false;
+  if (!control_.empty()) deliver_control();
+  if (!posts_->empty()) deliver_posts();
+}
+
+// Bytes go to their owner during the poll, with no record of them, when their turn to be delivered is now: all that was
+// reaped before them is through, and the socket had none in this turn.
+void LoopCore::received(RecvOp& op, Block& block, std::uint32_t length) {
+  const auto mark = static_cast<std::uint16_t>(metrics.turns);
+  if (telling_ == Telling::allowed) begin_telling();
+  if (telling_ != Telling::begun || !data_.empty() || op.turn_mark == mark || !op.takes_blocks)
+      [[unlikely]] {
+    return add_received(op, block, length);
+  }
+  op.turn_mark = mark;
+  op.turn_bytes = length;
+  ++metrics.completions;
+  guard([&] { bytes_hook_(op, block, length); });
+  after_callback();
+  if (--room_ % kClockEvery == 0) [[unlikely]]
+    look_at_budget();
+}
+
+[[gnu::noinline]] void LoopCore::begin_telling() {
+  telling_ = Telling::off;
+  if (room_ == 0 || !data_.empty()) return;
+  deliver_first();
+  told_from_ = metrics.completions;
+  until_ns_ = 0;
+  telling_ = Telling::begun;
+}
+
+[[gnu::noinline]] void LoopCore::look_at_budget() {
+  if (is_out_of_time()) room_ = budget_ = 0;
+  if (room_ == 0) telling_ = Telling::spent;
+}
+
+// A look at the clock; the first of a turn only starts the time.
+bool LoopCore::is_out_of_time() {
+  const std::uint64_t now = backend_->now();
+  if (until_ns_ == 0) until_ns_ = now + limits.deliver_time_ns;
+  return now >= until_ns_;
+}
+
 void LoopCore::deliver_control() {
   for (std::uint32_t count = control_.size(); count > 0; --count) {
     const Completion completion = control_.front();
@@ -112,11 +162,8 @@ void LoopCore::deliver_some() {
     --budget_;
     deliver_one(completion);
     after_callback();
-    if (budget_ % kClockEvery == 0) [[unlikely]] {
-      const std::uint64_t now = backend_->now();
-      if (until_ns_ == 0) until_ns_ = now + limits.deliver_time_ns;
-      if (now >= until_ns_) budget_ = 0;
-    }
+    if (budget_ % kClockEvery == 0 && is_out_of_time()) [[unlikely]]
+      budget_ = 0;
   } while (budget_ > 0 && !data_.empty());
 }
 

@@ -16,6 +16,7 @@ SocketCore::SocketCore(LoopCore& loop_core, Handle handle) : StreamCore(loop_cor
   recv().handle = handle;
   recv().group = loop_core.group->group();
   recv().multishot = true;
+  recv().takes_blocks = true;
   recv().on_complete = [](Op& op, const Completion& completion) {
     static_cast<SocketCore&>(static_cast<SocketRecv&>(op)).on_received(completion);
   };
@@ -32,6 +33,12 @@ SocketCore::SocketCore(LoopCore& loop_core, Handle handle) : StreamCore(loop_cor
 Buf SocketCore::take_buffer(const Completion& completion) {
   return loop_.group->loan(&loop_.group->at(completion.buffer), completion.offset,
                            completion.length, this);
+}
+
+// The short way of bytes: see Sink::received.
+void SocketCore::on_bytes(RecvOp& op, Block& block, std::uint32_t length) {
+  auto& core = static_cast<SocketCore&>(static_cast<SocketRecv&>(op));
+  core.received(core.loop_.group->loan(&block, 0, length, &core));
 }
 
 void SocketCore::arm_read() {
@@ -65,6 +72,31 @@ void SocketCore::on_received(const Completion& completion) {
     read_failed(completion.result);
   }
   if (is_closing() && completion.is_terminal()) close_when_idle();
+}
+
+// Gathered writes leave here, after the callback that queued them and its jobs. Mostly they are one slice that the
+// kernel takes at once.
+void SocketCore::after_callback() {
+  clear(kFlushQueued);
+  if (!slice_.empty() && loop_.sends_at_once) {
+    send_slice();
+  } else {
+    flush_now();
+  }
+}
+
+void SocketCore::send_slice() {
+  const std::size_t size = slice_.size();
+  const std::int64_t sent_bytes = loop_.backend().send_now(handle(), slice_.data(), size);
+  if (sent_bytes == static_cast<std::int64_t>(size)) [[likely]]
+    return sent_slice();
+  queue_slice();
+  if (sent_bytes < 0) return send_failed(static_cast<std::int32_t>(sent_bytes));
+  if (sent_bytes > 0) {
+    sent(static_cast<std::size_t>(sent_bytes));
+    shrink_leftovers();
+  }
+  send_outbox();
 }
 
 void SocketCore::send_outbox() {

@@ -17,6 +17,7 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   Address peer_address() const override;
   Result<void> set_option(SocketOption option, std::int32_t value) override;
   Result<std::int32_t> get_option(SocketOption option) const override;
+  void after_callback() override;
 
  protected:
   void arm_read() override;
@@ -30,6 +31,9 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   void hurry_send() override { send().lazy = false; }
 
  private:
+  friend struct NetExtension;
+  static void on_bytes(RecvOp& op, Block& block, std::uint32_t length);
+  void send_slice();
   void on_received(const Completion& completion);
   void on_sent(const Completion& completion);
   void close_when_idle();

@@ -11,9 +11,6 @@
 namespace weir::inline v0 {
 
 namespace {
-constexpr std::uint32_t kFreelyLoaned =
-    64 << 10;  // a stream may hold so much before anybody computes its share
-
 Error error_of(Errc code, Operation operation) { return Error::of(code, operation); }
 Errc errc_of(std::int32_t result) { return static_cast<Errc>(-result); }
 }  // namespace
@@ -109,7 +106,7 @@ void StreamCore::abandon_read(Stream::ReadOp& op) {
   disarm_read();  // the peer's next byte stays in the kernel
 }
 
-void StreamCore::give_to_reader(Buf bytes) {
+void StreamCore::give_to_reader(Buf&& bytes) {
   Stream::ReadOp& op = *reader_.op;
   if (op.goal_ != nullptr) {
     keep(std::move(bytes));
@@ -121,35 +118,19 @@ void StreamCore::give_to_reader(Buf bytes) {
   op.wake();
 }
 
-template <typename Call>
-void StreamCore::call_handler(Call&& call) {
-#if defined(__cpp_exceptions)
-  try {
-    call(*reader_.handler);
-  } catch (...) {
-    loop_.on_escape(std::current_exception());
-    close(error_of(Errc::exception, Operation::read), false);
-  }
-#else
-  call(*reader_.handler);
-#endif
+[[gnu::cold]] void StreamCore::handler_threw() {
+  loop_.on_escape(std::current_exception());
+  close(error_of(Errc::exception, Operation::read), false);
 }
 
-void StreamCore::received(Buf bytes) {
-  ++loop_.metrics.receives;
-  loop_.metrics.bytes_received += bytes.size();
-  if (inbox_ == nullptr && (flags_ & (kHandled | kPaused | kClosing)) == kHandled) {
-    call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
-  } else if ((flags_ & (kHandled | kClosing)) == 0 && reader_.op != nullptr &&
-             (inbox_ == nullptr || reader_.op->goal_ != nullptr)) {
+// Bytes that nobody takes now, or that complete what a reader has collected.
+void StreamCore::received_otherwise(Buf&& bytes) {
+  if (has(kClosing)) return bytes.reset();
+  if (!has(kHandled) && reader_.op != nullptr && reader_.op->goal_ != nullptr) {
     give_to_reader(std::move(bytes));
-  } else if (has(kClosing)) {
-    return;
   } else {
     keep(std::move(bytes));
   }
-  if (loaned_bytes > kFreelyLoaned) hold_if_over_cap();
-  if (!is_read_armed()) continue_reading();
 }
 
 void StreamCore::ended() {
@@ -332,6 +313,7 @@ void StreamCore::close(const Error& error, bool with_reset) {
   }
   wake_writer(error_of(Errc::closed, Operation::write));
   if (!is_send_busy()) {
+    slice_.reset();
     outbox_.clear();
     set_queued_pinned(0);
   }

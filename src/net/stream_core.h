@@ -2,6 +2,8 @@
 // pressure both ways. A transport below it (a socket, an in-memory pair) moves the bytes. One record in the loop's
 // slab; Stream is the handle to it. Waiters and handlers are called from the deliver step or from jobs only.
 #pragma once
+#include <exception>
+
 #include "src/loop/loop_core.h"
 #include "weir/stream.h"
 
@@ -9,7 +11,7 @@ namespace weir::inline v0 {
 
 class StreamCore : public LoopClient, public LoanAccount {
  public:
-  explicit StreamCore(LoopCore& loop_core) : loop_(loop_core) {}
+  explicit StreamCore(LoopCore& loop_core) : loop_(loop_core) { set_marks({}); }
   StreamCore(const StreamCore&) = delete;
   StreamCore& operator=(const StreamCore&) = delete;
 
@@ -31,9 +33,9 @@ class StreamCore : public LoopClient, public LoanAccount {
   bool begin_finish(Stream::FinishOp& op, bool with_fin);
   void abandon_write(Waiter& waiter);
   void end_writing();
-  void set_marks(const WriteMarks& marks) { marks_ = marks; }
-  std::size_t queued_bytes() const { return outbox_.bytes(); }
-  bool can_write() const { return (flags_ & kCannotWrite) == 0 && write_error_ == Errc::ok; }
+  void set_marks(const WriteMarks& marks);
+  std::size_t queued_bytes() const { return slice_.size() + outbox_.bytes(); }
+  bool can_write() const { return (flags_ & kCannotWrite) == 0; }
   Error write_error() const;  ///< why not
 
   // Ending. The record is freed when it is closed and the Stream has let go.
@@ -83,8 +85,9 @@ class StreamCore : public LoopClient, public LoanAccount {
     kReadArmed = 1u << 20,    // the transport will bring bytes
     kSendBusy = 1u << 21,     // the transport reads the outbox
     kHoldCounted = 1u << 22,  // held by loans while somebody waits: that keeps the loop alive
+    kWriteBroken = 1u << 23,  // write_error_ says why
   };
-  static constexpr std::uint32_t kCannotWrite = kClosing | kFinWanted;
+  static constexpr std::uint32_t kCannotWrite = kClosing | kFinWanted | kWriteBroken;
   bool has(Flag flag) const { return (flags_ & flag) != 0; }
   void set(Flag flag) { flags_ |= flag; }
   void clear(Flag flag) { flags_ &= ~static_cast<std::uint32_t>(flag); }
@@ -103,10 +106,11 @@ class StreamCore : public LoopClient, public LoanAccount {
   virtual void hurry_send() {}
 
   // What a transport reports.
-  void received(Buf bytes);
+  void received(Buf&& bytes);
   void ended();
   void read_failed(std::int32_t result);
   void sent(std::size_t count);  ///< the first `count` bytes of the outbox are gone
+  void sent_slice();             ///< all of slice_ is gone
   BufChain take_outbox(std::size_t count_max);
   void send_failed(std::int32_t result);
   void fin_sent(std::int32_t result);
@@ -128,18 +132,29 @@ class StreamCore : public LoopClient, public LoanAccount {
     loop_.call_after_callback(*this);
   }
 
+  /// The slice becomes the first piece of the outbox: for whoever sends that.
+  void queue_slice() {
+    if (!slice_.empty()) outbox_.append(std::move(slice_));
+  }
+  void flush_now();
+
   LoopCore& loop_;
+  Buf slice_;  // what most writes are: the only one of its callback, which leaves with it; the outbox is empty
   BufChain outbox_;
   BufChain* inbox_ = nullptr;  // made when bytes wait, which is seldom
 
  private:
+  // A stream may hold so much before anybody computes its share.
+  static constexpr std::uint32_t kFreelyLoaned = 64 << 10;
+
   Write write_more(Buf& bytes, bool waits);
   bool try_satisfy(Stream::ReadOp& op);
   bool try_goal(Stream::ReadOp& op);
   Buf take_from_inbox(std::size_t size_bytes);
   bool finish_inline(Stream::ReadOp& op);
   void end_read_wait(Stream::ReadOp& op);
-  void give_to_reader(Buf bytes);
+  void give_to_reader(Buf&& bytes);
+  void received_otherwise(Buf&& bytes);
   void keep(Buf bytes);
   void hold_if_over_cap();
   void count_hold();
@@ -150,10 +165,10 @@ class StreamCore : public LoopClient, public LoanAccount {
   void deliver_inbox();
   void deliver_end();
   void close_if_finished();
+  void handler_threw();
   template <typename Call>
   void call_handler(Call&& call);
 
-  void flush_now();
   bool may_queue(std::size_t pinned_bytes, bool waits) const;
   void queued(std::uint32_t pinned_bytes);
   void after_sent(std::uint32_t pinned_bytes);
@@ -162,16 +177,11 @@ class StreamCore : public LoopClient, public LoanAccount {
   bool is_write_wait_over() const;
   void wake_writer_if_done();
   void wake_writer(const Error& error);
-  std::uint32_t high_bytes() const {
-    return marks_.high_bytes != 0 ? marks_.high_bytes : loop_.limits.write_high_bytes;
-  }
-  std::uint32_t low_bytes() const {
-    return marks_.low_bytes != 0 ? marks_.low_bytes : loop_.limits.write_low_bytes;
-  }
-  std::uint32_t cap_bytes() const {
-    return marks_.cap_bytes != 0 ? marks_.cap_bytes : loop_.limits.write_cap_bytes;
-  }
   void set_queued_pinned(std::uint32_t bytes);
+  void set_write_error(std::int32_t result) {
+    write_error_ = static_cast<Errc>(-result);
+    set(kWriteBroken);
+  }
 
   union Reader {
     Stream::ReadOp* op;
@@ -183,7 +193,38 @@ class StreamCore : public LoopClient, public LoanAccount {
   Errc read_error_ = Errc::ok;
   Errc write_error_ = Errc::ok;
   Error* close_error_ = nullptr;  // for on_close; seldom there
-  WriteMarks marks_;
+  WriteMarks marks_;              // effective ones: none is zero
 };
+
+template <typename Call>
+void StreamCore::call_handler(Call&& call) {
+#if defined(__cpp_exceptions)
+  try {
+    call(*reader_.handler);
+  } catch (...) {
+    handler_threw();
+  }
+#else
+  call(*reader_.handler);
+#endif
+}
+
+// Every message comes through here: to the handler or to the task that waits, unless something is in front of it.
+inline void StreamCore::received(Buf&& bytes) {
+  ++loop_.metrics.receives;
+  loop_.metrics.bytes_received += bytes.size();
+  const std::uint32_t way = flags_ & (kHandled | kPaused | kClosing);
+  if (way == kHandled && inbox_ == nullptr) {
+    call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
+  } else if ((way & (kHandled | kClosing)) == 0 && reader_.op != nullptr && inbox_ == nullptr) {
+    give_to_reader(std::move(bytes));
+  } else {
+    received_otherwise(std::move(bytes));
+  }
+  if (loaned_bytes > kFreelyLoaned) [[unlikely]]
+    hold_if_over_cap();
+  if (!is_read_armed()) [[unlikely]]
+    continue_reading();
+}
 
 }  // namespace weir::inline v0

@@ -20,6 +20,13 @@ Error StreamCore::write_error() const {
   return {};
 }
 
+void StreamCore::set_marks(const WriteMarks& marks) {
+  const auto mark = [](std::uint32_t own, std::uint32_t loop) { return own != 0 ? own : loop; };
+  marks_ = {mark(marks.high_bytes, loop_.limits.write_high_bytes),
+            mark(marks.low_bytes, loop_.limits.write_low_bytes),
+            mark(marks.cap_bytes, loop_.limits.write_cap_bytes)};
+}
+
 // A write that will wait for the pressure to go may put any size on a queue that is not under pressure; one that
 // does not wait stays under the cap.
 bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
@@ -27,8 +34,8 @@ bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
       queued_pinned_ != 0) {
     return false;
   }
-  if (waits && queued_pinned_ <= high_bytes()) return true;
-  return queued_pinned_ + pinned_bytes <= cap_bytes();
+  if (waits && queued_pinned_ <= marks_.high_bytes) return true;
+  return queued_pinned_ + pinned_bytes <= marks_.cap_bytes;
 }
 
 // What most writes are: the first of their callback, on a queue that the peer keeps empty.
@@ -37,16 +44,17 @@ Write StreamCore::write(Buf& bytes, bool waits) {
     return write_more(bytes, waits);
   }
   const auto pinned = static_cast<std::uint32_t>(bytes.pinned_bytes());
-  if (pinned > high_bytes()) return write_more(bytes, waits);
+  if (pinned > marks_.high_bytes) return write_more(bytes, waits);
   queued_pinned_ = pinned;
   loop_.metrics.write_queue_bytes += pinned;
-  outbox_.append(std::move(bytes));
+  slice_ = std::move(bytes);
   queue_flush();
   return Write::flowing;
 }
 
 Write StreamCore::write_more(Buf& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
+  queue_slice();
   const Block* const tail = outbox_.empty() ? nullptr : outbox_.back().block();
   if (is_send_busy() && tail != bytes.block()) {  // it will stay a while
     bytes = copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics);
@@ -64,6 +72,7 @@ Write StreamCore::write_more(Buf& bytes, bool waits) {
 
 Write StreamCore::write(BufChain& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
+  queue_slice();
   std::uint32_t pinned = 0;
   const Block* tail = outbox_.empty() ? nullptr : outbox_.back().block();
   for (const BufChain::Node* node = bytes.front(); node != nullptr; node = node->next) {
@@ -82,9 +91,9 @@ Write StreamCore::write(BufChain& bytes, bool waits) {
 
 void StreamCore::queued(std::uint32_t pinned_bytes) {
   set_queued_pinned(queued_pinned_ + pinned_bytes);
-  if (queued_pinned_ > high_bytes() && !is_send_busy())
+  if (queued_pinned_ > marks_.high_bytes && !is_send_busy())
     send_outbox();  // perhaps the kernel takes it now
-  if (queued_pinned_ > high_bytes() && !has(kPressured)) {
+  if (queued_pinned_ > marks_.high_bytes && !has(kPressured)) {
     set(kPressured);
     ++loop_.metrics.writes_pressured;
   }
@@ -108,13 +117,24 @@ void StreamCore::after_callback() {
 }
 
 void StreamCore::flush_now() {
-  if (has(kClosing) || write_error_ != Errc::ok) return;
+  if ((flags_ & (kClosing | kWriteBroken)) != 0) return;
+  queue_slice();
   if (!outbox_.empty()) {
     if (!is_send_busy()) send_outbox();
   } else if (has(kFinWanted) && !has(kFinStarted) && !is_send_busy()) {
     set(kFinStarted);
     send_fin();
   }
+}
+
+void StreamCore::sent_slice() {
+  ++loop_.metrics.sends;
+  loop_.metrics.bytes_sent += slice_.size();
+  loop_.metrics.write_queue_bytes -= queued_pinned_;
+  queued_pinned_ = 0;
+  slice_.reset();
+  if (writer_ != nullptr || (flags_ & (kPressured | kFinWanted)) != 0) [[unlikely]]
+    after_sent(0);
 }
 
 // Takes off what left, block by block, so that the pinned count follows. Mostly everything left.
@@ -170,7 +190,7 @@ void StreamCore::after_sent(std::uint32_t pinned_bytes) {
 
 void StreamCore::send_failed(std::int32_t result) {
   if (has(kClosing)) return;
-  write_error_ = static_cast<Errc>(-result);
+  set_write_error(result);
   outbox_.clear();
   set_queued_pinned(0);
   if (has(kHandled)) return close(Error::of(write_error_, Operation::write), false);
@@ -181,7 +201,7 @@ void StreamCore::fin_sent(std::int32_t result) {
   if (has(kClosing)) return;
   set(kFinDone);
   if (result < 0) {
-    write_error_ = static_cast<Errc>(-result);
+    set_write_error(result);
     if (has(kHandled)) return close(Error::of(write_error_, Operation::shutdown), false);
     return wake_writer(Error::of(write_error_, Operation::shutdown));
   }
@@ -190,7 +210,7 @@ void StreamCore::fin_sent(std::int32_t result) {
 }
 
 void StreamCore::update_pressure() {
-  if (!has(kPressured) || queued_pinned_ > low_bytes()) return;
+  if (!has(kPressured) || queued_pinned_ > marks_.low_bytes) return;
   clear(kPressured);
   if (!has(kHandled) || has(kClosing)) return;
   loop_.microtask(Job([this, seen = generation] {
