@@ -238,6 +238,7 @@ class IoUring final : public Backend {
   // turn.cc
   void complete(const io_uring_cqe& cqe);
   void complete_armed(RecvOp& op, const io_uring_cqe& cqe);
+  void look_ahead();
   void end_quiet_sends();
   bool may_stay_quiet() const;
   void wait(std::uint64_t deadline_ns);
@@ -254,6 +255,7 @@ class IoUring final : public Backend {
   Sink* sink_ = nullptr;  // during poll()
   std::uint32_t turn_ = 0;
   std::uint32_t pushed_count_ = 0;  // results put into the sink by this poll before it entered
+  bool tells_at_once_ = false;      // what came is bytes of armed receives alone
   bool has_chores_ = true;          // something is left to the next poll: see do_chores()
   int send_flags_ = MSG_NOSIGNAL;
   bool needs_sweep_ = false;  // a cancelled op waits in a list

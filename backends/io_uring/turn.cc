@@ -4,21 +4,26 @@
 
 namespace weir::inline v0::uring {
 
+namespace {
+constexpr std::uint32_t kArmed = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
+}
+
 // The usual case, a multishot that goes on: hand the block over, and see to the socket's share.
 [[gnu::always_inline]] inline void IoUring::complete_armed(RecvOp& op, const io_uring_cqe& cqe) {
   ReceiveGroup& group = *groups_.data()[op.group];
-  const Block* const block =
-      group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
+  Block* const block = group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
   const auto bytes = static_cast<std::uint32_t>(cqe.res);
+  Socket& from = sockets_.data()[op.handle.value];
+  if (is_over_share(op, from, bytes)) [[unlikely]]
+    pace(op, from);
+  if (tells_at_once_ && op.is_direct) [[likely]]
+    return sink_->received(op, *block, bytes);
   sink_->add_data(op) = {.id = op.id,
                          .result = cqe.res,
                          .flags = static_cast<std::uint16_t>(kBuf | kMore | hint_of(cqe)),
                          .group = op.group,
                          .buffer = block->index,
                          .length = bytes};
-  Socket& from = sockets_.data()[op.handle.value];
-  if (is_over_share(op, from, bytes)) [[unlikely]]
-    pace(op, from);
 }
 
 [[gnu::always_inline]] inline void IoUring::complete(const io_uring_cqe& cqe) {
@@ -26,29 +31,42 @@ namespace weir::inline v0::uring {
   Op* const op = context_.ops.find(id);
   if (op == nullptr || (op->backend_bits & kInKernel) == 0) [[unlikely]]
     return complete_other(id, cqe);
-  constexpr std::uint32_t kArmed = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
   if ((cqe.flags & kArmed) == kArmed && cqe.res > 0) [[likely]]
     return complete_armed(static_cast<RecvOp&>(*op), cqe);
   complete_op(*op, cqe);
 }
 
-// Taken by the kernel, and no completion: all was sent. They end before what came is looked at, so that an owner who
-// gets bytes now finds his send free; so first the completions of those that failed are looked for.
-[[gnu::always_inline]] inline void IoUring::end_quiet_sends() {
-  ring_.look([this](const io_uring_cqe& cqe) {
+// Looks at all that came before any of it is told. When it is bytes of armed receives alone, their owners are told
+// while it is reaped; else it goes through the sink, which puts control first. And a send that was to be quiet, but was
+// reported, is so no more.
+[[gnu::always_inline]] inline void IoUring::look_ahead() {
+  std::uint32_t armed = kArmed;
+  ring_.look([&](const io_uring_cqe& cqe) {
+    armed &= cqe.flags;
     const OpId id{cqe.user_data};
     if (id.kind() != OpKind::send) return;
     Op* const op = context_.ops.find(id);
     if (op != nullptr) op->backend_bits &= static_cast<std::uint8_t>(~kQuiet);
   });
+  tells_at_once_ = armed == kArmed;
+}
+
+// Taken by the kernel, and no completion: all was sent. They end before what came is told, so that an owner who gets
+// bytes now finds his send free.
+[[gnu::always_inline]] inline void IoUring::end_quiet_sends() {
   for (std::uint32_t i = 0; i < quiet_count_; ++i) {
-    SendOp& op = *quiet_sends_[i].op;
+    const QuietSend sent = quiet_sends_[i];
+    SendOp& op = *sent.op;
     if ((op.backend_bits & kQuiet) == 0) continue;  // it failed, or sent a part: that is reported
     op.backend_bits = kEnded;
     Socket& to = sockets_.data()[op.handle.value];
     --to.in_flight;
     --to.sends;
-    sink_->add_data(op) = {.id = op.id, .result = static_cast<std::int32_t>(quiet_sends_[i].bytes)};
+    if (op.is_direct) {
+      sink_->sent(op, sent.bytes);
+    } else {
+      sink_->queue_sent(op, sent.bytes);
+    }
   }
   quiet_count_ = 0;
 }
@@ -100,10 +118,12 @@ void IoUring::poll(std::uint64_t deadline_ns, Sink& sink) {
     enter(0, kNever);
   }
   const bool has_overflow = ring_.has_overflow();
+  look_ahead();
   if (quiet_count_ != 0 && ring_.unsubmitted() == 0 && !has_overflow) end_quiet_sends();
   ring_.reap([this](const io_uring_cqe& cqe) { complete(cqe); });
   if (has_overflow) [[unlikely]] {
     reap_overflow();
+    look_ahead();
     if (quiet_count_ != 0 && ring_.unsubmitted() == 0) end_quiet_sends();
   }
   if (is_foreign_) [[unlikely]]

@@ -8,11 +8,6 @@
 
 namespace weir::inline v0 {
 
-/// How much of a block of `capacity` bytes `op` wants.
-inline std::uint32_t wanted_bytes(const RecvOp& op, std::uint32_t capacity) {
-  return op.bytes_max - 1 < capacity ? op.bytes_max : capacity;  // 0 is no wish
-}
-
 [[gnu::always_inline]] inline void ReadinessBackend::receive_plain(Slot& slot, RecvOp& op,
                                                                    Sink& sink) {
   Pool& pool = *pools_[op.group];
@@ -20,13 +15,10 @@ inline std::uint32_t wanted_bytes(const RecvOp& op, std::uint32_t capacity) {
       pool.take_for_backend(BlockState::lent);  // only now, when something is there to fill it
   if (block == nullptr) [[unlikely]]
     return starve(slot, pool);
-  const std::uint32_t size = wanted_bytes(op, block->capacity);
-  const std::int64_t got = os::recv(slot.native, block->base, size);
-  if (got <= 0 || got == size) [[unlikely]]
-    return receive_rest(slot, op, {block->base, size, block}, got, sink);
+  const std::int64_t got = os::recv(slot.native, block->base, block->capacity);
+  if (got <= 0 || got == block->capacity) [[unlikely]]
+    return receive_rest(slot, op, {block->base, block->capacity, block}, got, sink);
   slot.clear(kReadReady);  // a short count: nothing is left, and the next byte makes a new edge
-  if (!op.multishot) [[unlikely]]
-    return receive_once(slot, op, *block, static_cast<std::uint32_t>(got), sink);
   sink.received(op, *block, static_cast<std::uint32_t>(got));
 }
 

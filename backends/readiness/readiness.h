@@ -92,7 +92,6 @@ class ReadinessBackend : public Backend, private PoolListener {
   void wait_readable(Slot& slot, Op& op);
   Memory take_memory(Slot& slot, const RecvOp& op);
   void receive_plain(Slot& slot, RecvOp& op, Sink& sink);
-  void receive_once(Slot& slot, RecvOp& op, const Block& block, std::uint32_t length, Sink& sink);
   void receive_rest(Slot& slot, RecvOp& op, Memory memory, std::int64_t got, Sink& sink);
   bool complete_receive(Slot& slot, const RecvOp& op, Memory memory, std::int64_t got,
                         Completion& out);

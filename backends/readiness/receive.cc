@@ -107,7 +107,8 @@ ReadinessBackend::Memory ReadinessBackend::take_memory(Slot& slot, const RecvOp&
     starve(slot, pool);
     return {};
   }
-  return {block->base, wanted_bytes(op, block->capacity), block};
+  const bool is_less_wanted = op.bytes_max - 1 < block->capacity;  // 0 is no wish
+  return {block->base, is_less_wanted ? op.bytes_max : block->capacity, block};
 }
 
 // False: nothing came, or there is no memory for it; the op waits on.
@@ -118,19 +119,6 @@ bool ReadinessBackend::receive(Slot& slot, Op& op, Completion& out) {
   if (memory.data == nullptr) return false;
   const std::int64_t got = os::recv(slot.native, memory.data, memory.size);
   return complete_receive(slot, static_cast<RecvOp&>(op), memory, got, out);
-}
-
-// The whole of an op that wanted one receive.
-void ReadinessBackend::receive_once(Slot& slot, RecvOp& op, const Block& block,
-                                    std::uint32_t length, Sink& sink) {
-  slot.pop_read();
-  op.backend_bits = 0;
-  sink.add_data(op) = {.id = op.id,
-                       .result = static_cast<std::int32_t>(length),
-                       .flags = kBuf,
-                       .group = op.group,
-                       .buffer = block.index,
-                       .length = length};
 }
 
 // What receive_plain() leaves: full memory, the end, errors, nothing at all.

@@ -29,7 +29,7 @@ enum SlotBit : std::uint32_t {
   kPeerFinished = 1 << 13,  // the peer has finished sending: what is left can be read to its end
   kReadDoubt = 1 << 14,     // tries at submit found nothing, several in a row: do not try
   kWriteDoubt = 1 << 15,
-  kReceiving = 1 << 16,  // the first read is a recv into a group
+  kReceiving = 1 << 16,  // the first read is a direct receive (Op::is_direct)
   kReading = 1 << 17,    // there are reads
   kWriting = 1 << 18,    // there are writes
   kListener = 1 << 19,
@@ -114,8 +114,7 @@ struct Slot {
     bits &= ~std::uint32_t{kReading | kReceiving};
     if (reads.head == nullptr) return;
     bits |= kReading;
-    if (reads.head->kind != OpKind::recv) return;
-    if (static_cast<RecvOp*>(reads.head)->group != kNoGroup) bits |= kReceiving;
+    if (reads.head->kind == OpKind::recv && reads.head->is_direct) bits |= kReceiving;
   }
 };
 static_assert(sizeof(void*) != 8 || sizeof(Slot) == 64);

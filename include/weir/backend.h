@@ -62,31 +62,28 @@ class WEIR_API Sink {
   Completion& add_data(Op& op) {
     ++op.undelivered;
     room_ -= room_ != 0 ? 1u : 0u;
+    has_queued_ = true;
     return data_.add();
   }
 
-  /// `length` bytes came for a multishot group receive that goes on; they lie at the start of `block`, which is lent.
+  /// `length` bytes came for a direct op that goes on; they lie at the start of `block`, which is lent.
   /// The shortest way of a message: a loop may tell the owner inside this call, where a delivery would come next, and
   /// the owner may submit, cancel and close anything. So the caller has put down all that it knows of the op and
   /// its handle before, keeps nothing of them, and tells only what came after everything it pushed.
-  virtual void received(RecvOp& op, Block& block, std::uint32_t length) {
-    add_received(op, block, length);
+  void received(RecvOp& op, Block& block, std::uint32_t length) {
+    on_received_(*this, op, block, length);
   }
+  /// The same for a lazy send that has ended: all its bytes are with the kernel.
+  void sent(SendOp& op, std::uint32_t bytes) { on_sent_(*this, op, bytes); }
+  /// What they do when nobody can be told yet: the completion that they stand for is queued.
+  void queue_received(RecvOp& op, const Block& block, std::uint32_t length);
+  void queue_sent(SendOp& op, std::uint32_t bytes);
 
   /// How many data completions the loop still wants this turn: a readiness backend stops receiving at 0 and keeps
   /// the rest on its ready list, so that memory is taken only for what will be delivered.
   std::uint32_t room() const { return room_; }
 
  protected:
-  /// The completion that received() stands for.
-  void add_received(RecvOp& op, const Block& block, std::uint32_t length) {
-    add_data(op) = {.id = op.id,
-                    .result = static_cast<std::int32_t>(length),
-                    .flags = kBuf | kMore,
-                    .group = op.group,
-                    .buffer = block.index,
-                    .length = length};
-  }
   /// A completion of no pending op: a late one, or the kNotif of a send that is through. Its memory goes home.
   virtual void on_unowned(const Completion& completion) {
     if (!completion.has(kNotif)) ++stale_;
@@ -106,8 +103,15 @@ class WEIR_API Sink {
     Completion& front() { return slots[head & mask]; }
     void grow();
   };
+  using OnReceived = void (*)(Sink& sink, RecvOp& op, Block& block, std::uint32_t length);
+  using OnSent = void (*)(Sink& sink, SendOp& op, std::uint32_t bytes);
+  OnReceived on_received_ = [](Sink& sink, RecvOp& op, Block& block, std::uint32_t length) {
+    sink.queue_received(op, block, length);
+  };
+  OnSent on_sent_ = [](Sink& sink, SendOp& op, std::uint32_t bytes) { sink.queue_sent(op, bytes); };
   OpTable& ops_;
   Queue control_, data_;
+  bool has_queued_ = false;  // set with every entry of either; cleared by whoever finds both empty
   std::uint32_t room_ = 0;
   std::uint64_t stale_ = 0;
 };

@@ -119,20 +119,24 @@ WEIR_API void release_last(Block& block) noexcept;  // the last handle is gone
 class [[nodiscard]] WEIR_API Buf {
  public:
   Buf() = default;
-  Buf(Buf&& other) noexcept
-      : block_(std::exchange(other.block_, nullptr)),
-        data_(std::exchange(other.data_, nullptr)),
-        size_(std::exchange(other.size_, 0)) {}
+  Buf(Buf&& other) noexcept : block_(other.block_), data_(other.data_), size_(other.size_) {
+    other.forget();
+  }
   Buf& operator=(Buf&& other) noexcept {
-    if (this != &other) {
-      reset();
-      block_ = std::exchange(other.block_, nullptr);
-      data_ = std::exchange(other.data_, nullptr);
-      size_ = std::exchange(other.size_, 0);
-    }
+    Block* const block = other.block_;
+    std::byte* const data = other.data_;
+    const std::uint32_t size = other.size_;
+    other.forget();
+    Block* const former = block_;  // null when it is moved into itself
+    block_ = block;
+    data_ = data;
+    size_ = size;
+    if (former != nullptr) release(*former);
     return *this;
   }
-  ~Buf() { release(); }
+  ~Buf() {
+    if (block_ != nullptr) release(*block_);
+  }
 
   explicit operator bool() const { return size_ != 0; }
   bool empty() const { return size_ == 0; }
@@ -163,10 +167,8 @@ class [[nodiscard]] WEIR_API Buf {
   Buf share() const;
 
   void reset() noexcept {
-    release();
-    block_ = nullptr;
-    data_ = nullptr;
-    size_ = 0;
+    Block* const former = detach();
+    if (former != nullptr) release(*former);
   }
 
   /// A read-only handle to memory that is not weir's. `on_release(context)` runs on this thread when the last handle
@@ -181,14 +183,19 @@ class [[nodiscard]] WEIR_API Buf {
       : block_(block), data_(data), size_(size) {}
   Block* block() const { return block_; }
   Block* detach() noexcept {  ///< gives up the reference without releasing it
-    data_ = nullptr;
-    size_ = 0;
-    return std::exchange(block_, nullptr);
+    Block* const block = block_;
+    forget();
+    return block;
   }
 
  private:
-  void release() noexcept {
-    if (block_ != nullptr && --block_->refs == 0) detail::release_last(*block_);
+  static void release(Block& block) noexcept {
+    if (--block.refs == 0) detail::release_last(block);
+  }
+  void forget() noexcept {
+    block_ = nullptr;
+    data_ = nullptr;
+    size_ = 0;
   }
   bool is_writable() const;
 

@@ -105,6 +105,9 @@ struct Op {
   std::uint8_t backend_bits = 0;  ///< the backend's own, zero at submit
   bool multishot : 1 = false;     ///< accept, recv, poll: goes on until a completion without kMore
   bool keeps_alive : 1 = true;    ///< counts for the loop's life while pending (ref, unref)
+  /// Its owner can be told without a completion: Sink::received, Sink::sent. Such a receive is a multishot one of any
+  /// length from a group.
+  bool is_direct : 1 = false;
   std::uint16_t undelivered = 0;  ///< completions in the sink that were not delivered yet
   std::uint16_t turn_mark = 0;    ///< low bits of the turn that turn_bytes belongs to
   std::uint32_t turn_bytes = 0;   ///< bytes delivered to the owner this turn
@@ -116,7 +119,6 @@ struct RecvOp : Op {
   std::byte* target = nullptr;  ///< lent memory; a terminal completion gives it back
   std::uint32_t bytes_max = 0;  ///< of the target, or a wish for group receives (0: one block)
   std::uint16_t group = 0xffff;
-  bool takes_blocks = false;  ///< its owner can be handed a block without a completion: Sink::received
 };
 
 /// A gather send from the front of `chain`, which the stream owns and does not change below `bytes` until the

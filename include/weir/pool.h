@@ -56,14 +56,18 @@ class WEIR_API Pool {
   /// posted or lent -> loaned: `length` received bytes at `offset` become a Buf charged to `account` (or nobody).
   Buf loan(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account,
            SourceLocation where = SourceLocation::current()) {
-    const std::uint32_t tag = detail::tag_of(*block);
+    lend_out(*block, std::uint64_t{offset} + length, account, where);
+    return {block, block->base + offset, length};
+  }
+  /// loan() without the Buf, which is the caller's to make of the block's first `length` bytes.
+  void lend_out(Block& block, std::uint64_t length, LoanAccount* account,
+                SourceLocation where = SourceLocation::current()) {
+    const std::uint32_t tag = detail::tag_of(block);
     const bool is_plain =
         tag == detail::plain_tag(BlockState::lent) || tag == detail::plain_tag(BlockState::posted);
-    if (!is_plain || block->refs != 0 || std::uint64_t{offset} + length > block->capacity)
-        [[unlikely]] {
-      return loan_followed(block, offset, length, account, where);
-    }
-    return loan_checked(block, offset, length, account);
+    if (!is_plain || block.refs != 0 || length > block.capacity) [[unlikely]]
+      return lend_out_followed(block, length, account, where);
+    lend_out_checked(block, account);
   }
 
   Block& at(std::uint32_t index) {  ///< what a completion's `buffer` means
@@ -111,18 +115,17 @@ class WEIR_API Pool {
   }
   Block* pop_slow(BlockState state, SourceLocation where);
   Block* follow(Block* block, SourceLocation where);
-  Buf loan_followed(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account,
-                    SourceLocation where);
-  Buf loan_checked(Block* block, std::uint32_t offset, std::uint32_t length, LoanAccount* account) {
-    unpoison(block->base - kHeadroomBytes, kHeadroomBytes + block->capacity);
-    block->state = BlockState::loaned;
-    block->refs = 1;
-    block->account = account;
+  void lend_out_followed(Block& block, std::uint64_t length, LoanAccount* account,
+                         SourceLocation where);
+  void lend_out_checked(Block& block, LoanAccount* account) {
+    unpoison(block.base - kHeadroomBytes, kHeadroomBytes + block.capacity);
+    block.state = BlockState::loaned;
+    block.refs = 1;
+    block.account = account;
     if (account != nullptr) {
-      block->account_generation = account->generation;
-      account->loaned_bytes += block->capacity;
+      block.account_generation = account->generation;
+      account->loaned_bytes += block.capacity;
     }
-    return {block, block->base + offset, length};
   }
   bool make_free();  // puts a block on the empty free list
   bool grow();

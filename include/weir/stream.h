@@ -78,7 +78,8 @@ class WEIR_API Stream {
 
   // For tasks. One read and one write, flush or finish may wait at a time; a second aborts.
   /// The next bytes, as many as there are; an empty Buf is the peer's clean end of stream.
-  ReadOp read(ReadOptions options = {});
+  ReadOp read();
+  ReadOp read(ReadOptions options);
   /// Exactly `size_bytes` as one Buf (copied together only if they came in several pieces).
   /// Errors: end_of_stream when the peer ends before; what came stays readable. Misuse: 0 bytes aborts.
   ReadUntilOp read_exact(std::size_t size_bytes, ReadOptions options = {});
@@ -125,9 +126,9 @@ class WEIR_API Stream {
 /// Waits for bytes. Destroying it while it waits loses none: what comes later stays with the stream.
 class [[nodiscard]] WEIR_API Stream::ReadOp : public Waiter {
  public:
-  ReadOp(StreamCore* core, Duration timeout) : core_(core), timeout_(timeout) {}
+  ReadOp(StreamCore* core, Duration timeout) : core_(core), limit_{.timeout_ns = timeout.count()} {}
   ReadOp(ReadOp&& other) noexcept
-      : Waiter(std::move(other)), core_(other.core_), timeout_(other.timeout_) {}
+      : Waiter(std::move(other)), core_(other.core_), limit_(other.limit_) {}
   ~ReadOp() {
     if (is_waiting()) abandon();
   }
@@ -143,19 +144,26 @@ class [[nodiscard]] WEIR_API Stream::ReadOp : public Waiter {
   friend class StreamCore;
   friend class SocketCore;
   friend class PairCore;
+  enum OwnBit : std::uint8_t {
+    kTimed = kFirstOwn,         // it has a deadline
+    kTowardsGoal = kTimed << 1  // this is a ReadUntilOp
+  };
   /// What read_exact and read_until wait for.
   struct Goal {
     std::size_t size_bytes = 0;  // exactly, or at most when there is a delimiter
     std::string_view delimiter;
     std::size_t searched_bytes = 0;  // no delimiter starts before
   };
+  Goal* goal();  // null: any bytes
+  bool is_plain() const { return !has_bit(kTimed | kTowardsGoal); }
   bool suspend();  // false: the bytes are here
   void abandon();
 
   StreamCore* core_;
-  Duration timeout_;
-  OpDeadline* deadline_ = nullptr;
-  Goal* goal_ = nullptr;  // null: any bytes
+  union Limit {
+    std::int64_t timeout_ns;  // 0: none
+    OpDeadline* deadline;     // with kTimed, while it waits
+  } limit_;
   Buf bytes_;
 };
 
@@ -163,29 +171,31 @@ class [[nodiscard]] WEIR_API Stream::ReadUntilOp : public Stream::ReadOp {
  public:
   ReadUntilOp(StreamCore* core, Duration timeout, std::size_t size_bytes,
               std::string_view delimiter)
-      : ReadOp(core, timeout), goal_value_{size_bytes, delimiter, 0} {}
-  ReadUntilOp(ReadUntilOp&& other) noexcept
-      : ReadOp(std::move(other)), goal_value_(other.goal_value_) {}
-  template <typename Promise>
-  bool await_suspend(std::coroutine_handle<Promise> handle) {
-    goal_ = &goal_value_;
-    return ReadOp::await_suspend(handle);
+      : ReadOp(core, timeout), goal_{size_bytes, delimiter, 0} {
+    set_bit(kTowardsGoal);
   }
+  ReadUntilOp(ReadUntilOp&& other) noexcept : ReadOp(std::move(other)), goal_(other.goal_) {}
 
  private:
-  Goal goal_value_;
+  friend class Stream::ReadOp;
+  Goal goal_;
 };
+
+inline Stream::ReadOp::Goal* Stream::ReadOp::goal() {
+  return has_bit(kTowardsGoal) ? &static_cast<ReadUntilOp*>(this)->goal_ : nullptr;
+}
+inline Stream::ReadOp Stream::read() { return ReadOp(core_, Duration(0)); }
+inline Stream::ReadOp Stream::read(ReadOptions options) { return ReadOp(core_, options.timeout); }
 
 /// The bytes were taken or refused when write() was called; this waits until the pressure is gone.
 class [[nodiscard]] WEIR_API Stream::WriteOp : public Waiter {
  public:
   explicit WriteOp(StreamCore* core) : core_(core) {}
-  WriteOp(WriteOp&& other) noexcept
-      : Waiter(std::move(other)), core_(other.core_), needs_wait_(other.needs_wait_) {}
+  WriteOp(WriteOp&& other) noexcept : Waiter(std::move(other)), core_(other.core_) {}
   ~WriteOp() {
     if (is_waiting()) abandon();
   }
-  bool await_ready() const noexcept { return !needs_wait_; }
+  bool await_ready() const noexcept { return !has_bit(kNeedsWait); }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> handle) {
     wait_in(handle.promise());
@@ -196,19 +206,20 @@ class [[nodiscard]] WEIR_API Stream::WriteOp : public Waiter {
  private:
   friend class StreamCore;
   friend class Stream;
+  static constexpr int kNeedsWait = kFirstOwn;
   template <typename Bytes>
   void take(Bytes& bytes);
   bool suspend();
   void abandon();
   StreamCore* core_;
-  bool needs_wait_ = false;
 };
 
 class [[nodiscard]] WEIR_API Stream::FinishOp : public Waiter {
  public:
-  FinishOp(StreamCore* core, bool with_fin) : core_(core), with_fin_(with_fin) {}
-  FinishOp(FinishOp&& other) noexcept
-      : Waiter(std::move(other)), core_(other.core_), with_fin_(other.with_fin_) {}
+  FinishOp(StreamCore* core, bool with_fin) : core_(core) {
+    if (with_fin) set_bit(kWithFin);
+  }
+  FinishOp(FinishOp&& other) noexcept : Waiter(std::move(other)), core_(other.core_) {}
   ~FinishOp() {
     if (is_waiting()) abandon();
   }
@@ -222,10 +233,10 @@ class [[nodiscard]] WEIR_API Stream::FinishOp : public Waiter {
 
  private:
   friend class StreamCore;
+  static constexpr int kWithFin = kFirstOwn;
   bool suspend();
   void abandon();
   StreamCore* core_;
-  bool with_fin_;
 };
 
 /// Moves everything from one stream to the other until the end: buffers, pressure, half-close. Copies nothing.

@@ -51,40 +51,53 @@ class WEIR_API Waiter {
   Waiter& operator=(Waiter&&) = default;
 
   void fail_with(const Error& error) {
-    code_ = error.code;
-    native_ = error.native;
+    code_ = static_cast<std::int16_t>(error.code);
+    native_ = static_cast<std::int16_t>(error.native);
     operation_ = error.operation;
   }
   Error error() const;
-  bool has_failed() const { return code_ != Errc::ok; }
+  bool has_failed() const { return code_ != 0; }
   bool is_waiting() const { return task_ != nullptr; }
   PromiseBase* task() const { return task_; }
   void wait_in(PromiseBase& task) { task_ = &task; }
   void stop_waiting() { task_ = nullptr; }
-  void set_catches() { catches_ = true; }
-  bool catches() const { return catches_; }
+  void set_catches() { set_bit(kCatches); }
+  bool catches() const { return has_bit(kCatches); }
 
   /// Resumes the task, or ends it with the error. Only from the deliver step or a job; `this` may be gone afterwards.
   void wake();
+  /// wake() of an operation that has not failed.
+  void wake_with_value();
   /// The same, soon: for results known inside await_suspend or inside another's call.
   void wake_soon(LoopCore& loop);
 
+ protected:
+  // Each awaiter has room of its own in a coroutine's frame, so all that can be a bit is one.
+  enum Bit : std::uint8_t {
+    kFull = 1 << 0,     // this is a FullErrorWaiter, which has all of the error
+    kCatches = 1 << 1,  // the error is a value for whoever awaits
+    kFirstOwn = 1 << 2  // from here on an operation's own
+  };
+  bool has_bit(int bit) const { return (bits_ & bit) != 0; }
+  void set_bit(int bit) { bits_ = static_cast<std::uint8_t>(bits_ | bit); }
+  void clear_bit(int bit) { bits_ = static_cast<std::uint8_t>(bits_ & ~bit); }
+
  private:
-  friend class FullErrorWaiter;
   PromiseBase* task_ = nullptr;
-  Errc code_ = Errc::ok;
-  std::int32_t native_ = 0;
+  std::int16_t code_ = 0;  // an Errc
+  std::int16_t native_ = 0;
   Operation operation_ = Operation::none;
-  bool is_full_ = false;  // this is a FullErrorWaiter, which has all of the error
-  bool catches_ = false;  // the error is a value for whoever awaits
+  std::uint8_t bits_ = 0;
 };
+static_assert(static_cast<std::int32_t>(Errc::unknown) <= 0x7fff);
+static_assert(sizeof(void*) != 8 || sizeof(Waiter) == 16);
 
 /// A waiter whose error may name a value and what was expected. Those that a connection has one of stay small.
 class FullErrorWaiter : public Waiter {
  public:
   void fail_with(const Error& error) {
     Waiter::fail_with(error);
-    is_full_ = true;
+    set_bit(kFull);
     full_error_ = error;
   }
 
@@ -94,8 +107,8 @@ class FullErrorWaiter : public Waiter {
 };
 
 inline Error Waiter::error() const {
-  if (is_full_) return static_cast<const FullErrorWaiter*>(this)->full_error_;
-  Error error = Error::of(code_, operation_);
+  if (has_bit(kFull)) return static_cast<const FullErrorWaiter*>(this)->full_error_;
+  Error error = Error::of(static_cast<Errc>(code_), operation_);
   error.native = native_;
   return error;
 }
@@ -227,6 +240,8 @@ class WEIR_API PromiseBase {
   std::uint16_t inline_count_ = 0;
 };
 
+inline void Waiter::wake_with_value() { std::exchange(task_, nullptr)->resume(); }
+
 namespace detail {
 
 template <typename T>
@@ -276,14 +291,7 @@ class [[nodiscard]] Task {
     Task get_return_object() {
       return Task(std::coroutine_handle<promise_type>::from_promise(*this));
     }
-    template <typename U>
-    detail::ResultAwaiter<U> await_transform(Result<U>&& result) {
-      return detail::ResultAwaiter<U>(std::move(result));
-    }
-    template <typename Awaitable>
-    Awaitable&& await_transform(Awaitable&& awaitable) const noexcept {
-      return static_cast<Awaitable&&>(awaitable);
-    }
+    // No await_transform: GCC 12 would give what it returns a second place in the frame.
   };
 
   Task() = default;
@@ -411,6 +419,12 @@ class ThrowingAwaiter {
 #endif
 
 }  // namespace detail
+
+/// `co_await std::move(result)`: the value, or the end of the task with the error.
+template <typename T>
+detail::ResultAwaiter<T> operator co_await(Result<T>&& result) {
+  return detail::ResultAwaiter<T>(std::move(result));
+}
 
 /// The outcome as a value: `Result<Buf> got = co_await result(peer.read({.timeout = 5s}));`
 template <typename T>

@@ -194,14 +194,13 @@ void Pool::give_back(Block* block) {
 }
 
 // The way of loan() for blocks that are followed, and for misuse.
-Buf Pool::loan_followed(Block* block, std::uint32_t offset, std::uint32_t length,
-                        LoanAccount* account, SourceLocation where) {
-  const bool is_given = block->state == BlockState::posted || block->state == BlockState::lent;
-  if (!is_given || block->refs != 0 || block->home != this) detail::misuse(*block, "loan", where);
-  WEIR_CHECK_LE(std::uint64_t{offset} + length, block->capacity);
-  Buf buf = loan_checked(block, offset, length, account);
-  ledger_.moved(*block, where);
-  return buf;
+void Pool::lend_out_followed(Block& block, std::uint64_t length, LoanAccount* account,
+                             SourceLocation where) {
+  const bool is_given = block.state == BlockState::posted || block.state == BlockState::lent;
+  if (!is_given || block.refs != 0 || block.home != this) detail::misuse(block, "loan", where);
+  WEIR_CHECK_LE(length, block.capacity);
+  lend_out_checked(block, account);
+  ledger_.moved(block, where);
 }
 
 // No handle and no send is left of a block that had some.

@@ -42,13 +42,13 @@ LoopCore::LoopCore(const LoopOptions& options)
       ledger(options.ledger, &os::now_ns),
       name_(options.name),
       order_(options.order),
+      posts_(options.limits.posts_max),
       thread_(&thread_anchor) {
   const std::uint64_t receive_bytes = std::uint64_t{limits.group_bytes} + limits.overflow_bytes;
   group = make_pool(limits.block_bytes, receive_bytes, 0, "receive group", ledger);
   small_pool =
       make_pool(limits.copy_break_bytes, std::uint64_t{1} << 30, kNoGroup, "small", ledger);
   app_pool = make_pool(limits.block_bytes, limits.write_loop_cap_bytes, kNoGroup, "app", ledger);
-  posts_ = std::make_unique<PostQueue>(limits.posts_max);
 }
 
 Result<void> LoopCore::start(std::string_view backend_name) {
@@ -107,7 +107,7 @@ void LoopCore::drop_jobs() {
   for (JobQueue* queue : {&ticks_, &microtasks_, &immediates_, &demoted_}) {
     while (!queue->empty()) queue->pop().reset();
   }
-  posts_->drain(limits.posts_max, [](Job job) { job.reset(); });
+  posts_.drain(limits.posts_max, [](Job job) { job.reset(); });
   while (prepare_ != nullptr) {
     PrepareHook& hook = *prepare_;
     hook.unhook();
@@ -188,12 +188,13 @@ void LoopCore::cancel(Op& op) {
   if (op.state != OpState::pending) return;
   op.state = OpState::cancelling;
   backend_->cancel(op.id);
+  has_work_ = true;
   if (cancels_.size() < kCancelsWatched) cancels_.emplace_back(op.id, now_ns());
 }
 
 Posted LoopCore::post(Job&& job) {
   if (is_post_closed_.load(std::memory_order_acquire)) return Posted::ended;
-  if (!posts_->push(std::move(job))) {
+  if (!posts_.push(std::move(job))) {
     posts_refused_.fetch_add(1, std::memory_order_relaxed);
     return Posted::full;
   }
@@ -202,7 +203,7 @@ Posted LoopCore::post(Job&& job) {
 }
 
 void LoopCore::stop_soon() {
-  is_stop_posted_.store(true, std::memory_order_release);
+  is_stopped_.store(true, std::memory_order_release);
   backend_->wake();
 }
 
@@ -227,6 +228,7 @@ void LoopCore::collect_returns() {
 
 void LoopCore::add_prepare(PrepareHook& hook, Job job) {
   hook.unhook();
+  has_work_ = true;
   hook.loop_ = this;
   hook.job_ = std::move(job);
   hook.previous_ = nullptr;
@@ -245,10 +247,6 @@ void PrepareHook::unhook() {
 
 bool LoopCore::should_yield() {
   return backend_->pending_hint() || backend_->now() - now_ns() >= limits.deliver_time_ns;
-}
-
-std::uint64_t LoopCore::next_deadline_ns() {
-  return backend_->pending_hint() ? 0 : poll_deadline(RunMode::until_done);
 }
 
 const Metrics& LoopCore::current_metrics() {

@@ -22,7 +22,8 @@ class LoopClient {
  public:
   virtual void after_callback() = 0;
   virtual void close_notification() = 0;
-  LoopClient* next_client = nullptr;  ///< in at most one of the two lists at a time
+  LoopClient* next_client =
+      nullptr;  ///< of one list at a time; while it is in none, it says nothing
 
  protected:
   ~LoopClient() = default;
@@ -48,9 +49,6 @@ struct OpDeadline : TimerNode {
 using EscapeHook = void (*)(LoopCore& loop, std::exception_ptr exception,
                             const SourceLocation& where);
 
-/// Takes what came for an op that `takes_blocks`: the net layer's.
-using BytesHook = void (*)(RecvOp& op, Block& block, std::uint32_t length);
-
 /// Its address names the thread.
 WEIR_FAST_TLS extern constinit thread_local char thread_anchor;
 
@@ -63,7 +61,7 @@ class LoopCore final : public Sink {
 
   // What Loop forwards.
   bool run(RunMode mode);
-  void stop() { is_stopped_ = true; }
+  void stop() { is_stopped_.store(true, std::memory_order_relaxed); }
   void stop_soon();
   bool is_running() const { return is_running_; }
   bool is_alive() const { return active_ != 0 || has_jobs(); }
@@ -87,9 +85,18 @@ class LoopCore final : public Sink {
   void cancel(Op& op);
 
   // Jobs.
-  void tick(Job job) { ticks_.push(std::move(job)); }
-  void microtask(Job job) { microtasks_.push(std::move(job)); }
-  void immediate(Job job) { immediates_.push(std::move(job)); }
+  void tick(Job job) {
+    has_jobs_due_ = true;
+    ticks_.push(std::move(job));
+  }
+  void microtask(Job job) {
+    has_jobs_due_ = true;
+    microtasks_.push(std::move(job));
+  }
+  void immediate(Job job) {
+    has_work_ = true;
+    immediates_.push(std::move(job));
+  }
 
   // Memory to send from.
   Buf allocate(std::size_t size_bytes, SourceLocation where = SourceLocation::current());
@@ -98,6 +105,7 @@ class LoopCore final : public Sink {
   // Timers.
   void arm(TimerNode& node, std::uint64_t deadline_ns, bool keeps_alive) {
     if (!node.is_armed()) active_ += keeps_alive;
+    has_work_ = true;
     wheel_.arm(node, deadline_ns);
   }
   bool disarm(TimerNode& node, bool keeps_alive) {
@@ -119,7 +127,10 @@ class LoopCore final : public Sink {
 
   // Clients.
   void call_after_callback(LoopClient& client) { append(flush_head_, flush_tail_, client); }
-  void notify_close(LoopClient& client) { append(close_head_, close_tail_, client); }
+  void notify_close(LoopClient& client) {
+    has_work_ = true;
+    append(close_head_, close_tail_, client);
+  }
 
   /// Runs `function` as a callback of this loop: exceptions are caught, then jobs and flushes run.
   template <typename Function>
@@ -154,10 +165,46 @@ class LoopCore final : public Sink {
   }
   const Metrics& current_metrics();
   void set_escape_hook(EscapeHook hook) { escape_hook_ = hook; }
-  void set_bytes_hook(BytesHook hook) { bytes_hook_ = hook; }
-  void received(RecvOp& op, Block& block, std::uint32_t length) override;
-  void on_escape(std::exception_ptr exception);
 
+  // Received bytes go to their owner during the poll, with no record of them, when their turn to be delivered is now:
+  // control and posts are through, and all that was reaped before them, and the socket had none in this turn.
+  /// Who takes them (Sink::received, Sink::sent): the net layer, in the way that follows.
+  void set_direct(OnReceived on_received, OnSent on_sent) {
+    on_received_ = on_received;
+    on_sent_ = on_sent;
+  }
+  bool may_tell(const RecvOp& op) const {
+    return telling_ == Telling::begun && !has_queued_ &&
+           op.turn_mark != static_cast<std::uint16_t>(metrics.turns);
+  }
+  bool begin_telling(const RecvOp& op);  ///< when they may not: perhaps it is the first of the turn
+  /// The end of an op whose owner was told at once.
+  void end_direct(Op& op) {
+    ++metrics.completions;
+    end(op);
+  }
+  /// Tells `client`, by take_bytes(), of the `length` bytes in `block` that came for its `op`: a callback.
+  template <typename Client>
+  [[gnu::always_inline]] inline void tell(Client& client, RecvOp& op, Block& block,
+                                          std::uint32_t length) {
+    op.turn_mark = static_cast<std::uint16_t>(metrics.turns);
+    op.turn_bytes = length;
+    ++metrics.completions;
+#if defined(__cpp_exceptions)
+    try {
+      client.take_bytes(block, length);
+    } catch (...) {
+      client.threw();
+    }
+#else
+    client.take_bytes(block, length);
+#endif
+    after_callback_of(client);
+    if (--room_ % kClockEvery == 0) [[unlikely]]
+      look_at_budget();
+  }
+
+  void on_escape(std::exception_ptr exception);
   static LoopCore* current();
 
   // Plain parts that the layers above use directly.
@@ -177,6 +224,8 @@ class LoopCore final : public Sink {
 
  private:
   [[noreturn]] static void wrong_thread();
+  // Deliveries between two looks at the clock: a look costs what a delivery does.
+  static constexpr std::uint32_t kClockEvery = 32;
   static constexpr std::size_t kCancelsWatched =
       4096;  // more at once are not watched for being stuck
 
@@ -194,24 +243,21 @@ class LoopCore final : public Sink {
     ~RunningScope();
     LoopCore* previous;
   };
-  bool is_stopping() const {
-    return is_stopped_ || is_stop_posted_.load(std::memory_order_relaxed);
-  }
+  bool is_stopping() const { return is_stopped_.load(std::memory_order_relaxed); }
   void turn_once(RunMode mode);
   void drop_jobs();
   void pump(std::uint64_t until_ns);
   std::size_t count_pending() const;
   void leak_what_is_pending();
-  bool has_work_before_poll() const {
-    return (cancels_.size() | wheel_.size() | demoted_.size()) != 0 ||
-           deferred_.head != deferred_.tail || data_.head != data_.tail || prepare_ != nullptr ||
-           has_returns_.load(std::memory_order_relaxed);
-  }
   void do_work_before_poll();
+  void do_work_after_poll();
   void watch_returns(bool on);
   void collect_returns();
   void fire_timers();
-  void begin_telling();
+  void defer(const Completion& completion) {
+    has_work_ = true;
+    deferred_.push(completion);
+  }
   void look_at_budget();
   bool is_out_of_time();
   void deliver_first();
@@ -231,25 +277,37 @@ class LoopCore final : public Sink {
   void run_immediates();
   void run_close_notifications();
   std::uint64_t poll_deadline(RunMode mode);
+  std::uint64_t work_deadline(std::uint64_t own);
   void watch_cancels();
   void run_job(Job& job);
   /// The same between callbacks, when ticks, microtasks and control are done.
   bool has_work_left() const {
     return (immediates_.size() | demoted_.size() | (deferred_.tail - deferred_.head) |
             (data_.tail - data_.head)) != 0 ||
-           close_head_ != nullptr || !posts_->empty();
+           close_head_ != nullptr || !posts_.empty();
   }
   bool has_jobs() const {
     return !ticks_.empty() || !microtasks_.empty() || !immediates_.empty() || !demoted_.empty() ||
            close_head_ != nullptr || !deferred_.empty() || !data_.empty() || !control_.empty() ||
-           !posts_->empty();
+           !posts_.empty();
   }
   void after_callback() {
     for (;;) {
-      if (!ticks_.empty() || !microtasks_.empty()) drain();
+      if (has_jobs_due_) drain();
       if (flush_head_ == nullptr) return;
-      take(flush_head_, flush_tail_).after_callback();
+      take(flush_head_).after_callback();
     }
+  }
+  /// The same after a callback of `client`, and short when that alone asked for a call.
+  template <typename Client>
+  [[gnu::always_inline]] inline void after_callback_of(Client& client) {
+    if (!has_jobs_due_ && flush_head_ == &client && flush_tail_ == &client) [[likely]] {
+      flush_head_ = nullptr;
+      client.flush();
+      if (!has_jobs_due_ && flush_head_ == nullptr) [[likely]]
+        return;
+    }
+    after_callback();
   }
   void drain();
   void demote(Job job);
@@ -259,11 +317,9 @@ class LoopCore final : public Sink {
     (head == nullptr ? head : tail->next_client) = &client;
     tail = &client;
   }
-  static LoopClient& take(LoopClient*& head, LoopClient*& tail) {
+  static LoopClient& take(LoopClient*& head) {  // an empty list's tail says nothing
     LoopClient& client = *head;
     head = client.next_client;
-    if (head == nullptr) tail = nullptr;
-    client.next_client = nullptr;
     return client;
   }
 
@@ -279,28 +335,30 @@ class LoopCore final : public Sink {
     spent,    // so it was, until the budget was used up
   };
   Telling telling_ = Telling::off;  // received bytes to their owner during the poll
+  /// Something beside I/O may be due in this turn or a later one: timers, immediates, demoted jobs, leftovers, prepare
+  /// hooks, cancels, closes. Set by whoever makes such a thing; the turn that finds none clears it.
+  bool has_work_ = false;
+  bool has_jobs_due_ = false;  // ticks or microtasks
   bool is_running_ = false;
-  bool is_stopped_ = false;
   const char* name_;
   OrderPolicy order_;
   LoopClient* flush_head_ = nullptr;
   LoopClient* flush_tail_ = nullptr;
   LoopClient* close_head_ = nullptr;
   LoopClient* close_tail_ = nullptr;
-  std::uint64_t until_ns_ = 0;  // when this turn's deliveries end, once the clock was read
-  std::uint32_t budget_ = 0;    // data completions that this turn may still deliver
+  std::uint64_t until_ns_ = 0;   // when this turn's deliveries end, once the clock was read
+  std::uint32_t budget_ = 0;     // data completions that this turn may still deliver
   std::uint64_t told_from_ = 0;  // Metrics::completions when telling began
-  Queue deferred_;              // of sockets that used up their bytes this turn, in order
+  Queue deferred_;               // of sockets that used up their bytes this turn, in order
   JobQueue ticks_, microtasks_, immediates_, demoted_;
   RecordSlab<OpDeadline> deadlines_;  // longer than the wheel, which disarms what is left
   TimerWheel wheel_;
-  std::unique_ptr<PostQueue> posts_;
+  PostQueue posts_;
   PrepareHook* prepare_ = nullptr;
   PrepareHook* prepare_next_ = nullptr;  // the one to run after the hook that runs now
   EscapeHook escape_hook_ = nullptr;
-  BytesHook bytes_hook_ = nullptr;
   std::atomic<bool> is_post_closed_{false};
-  std::atomic<bool> is_stop_posted_{false};
+  std::atomic<bool> is_stopped_{false};
   std::atomic<bool> has_returns_{false};  // other threads gave blocks back
   std::atomic<std::uint64_t> posts_refused_{0};
   std::vector<std::pair<OpId, std::uint64_t>>

@@ -21,6 +21,7 @@ bool is_control(const Op& op, const Completion& completion) {
 void Sink::push(Op& op, const Completion& completion) {
   if (is_control(op, completion)) {
     ++op.undelivered;
+    has_queued_ = true;
     control_.push(completion);
   } else {
     add_data(op) = completion;
@@ -28,11 +29,26 @@ void Sink::push(Op& op, const Completion& completion) {
 }
 
 void Sink::push(const Completion& completion) {
-  if (completion.has(kNotif))
-    return data_.push(completion);  // its op has ended, and may be in flight again
+  if (completion.has(kNotif)) {  // its op has ended, and may be in flight again
+    has_queued_ = true;
+    return data_.push(completion);
+  }
   Op* op = ops_.find(completion.id);
   if (op == nullptr) return on_unowned(completion);
   push(*op, completion);
+}
+
+void Sink::queue_received(RecvOp& op, const Block& block, std::uint32_t length) {
+  add_data(op) = {.id = op.id,
+                  .result = static_cast<std::int32_t>(length),
+                  .flags = kBuf | kMore,
+                  .group = op.group,
+                  .buffer = block.index,
+                  .length = length};
+}
+
+void Sink::queue_sent(SendOp& op, std::uint32_t bytes) {
+  add_data(op) = {.id = op.id, .result = static_cast<std::int32_t>(bytes)};
 }
 
 void Sink::Queue::grow() {

@@ -6,11 +6,6 @@
 
 namespace weir::inline v0 {
 
-namespace {
-constexpr std::uint32_t kClockEvery =
-    32;  // deliveries between two looks at the clock: a look costs what a delivery does
-}
-
 bool LoopCore::run(RunMode mode) {
   check_thread();
   if (is_running_) {
@@ -26,17 +21,16 @@ bool LoopCore::run(RunMode mode) {
     turn_once(mode);
   }
   is_running_ = false;
-  is_stopped_ = false;
-  is_stop_posted_.store(false, std::memory_order_relaxed);
+  is_stopped_.store(false, std::memory_order_relaxed);
   return is_alive();
 }
 
 void LoopCore::turn_once(RunMode mode) {
   ++metrics.turns;
-  budget_ = limits.completions_per_turn;
+  budget_ = room_ = limits.completions_per_turn;
   is_now_valid_ = false;
-  if (has_work_before_poll()) do_work_before_poll();
-  room_ = budget_ - std::min(budget_, data_.size());
+  if (has_work_ || has_returns_.load(std::memory_order_relaxed)) [[unlikely]]
+    do_work_before_poll();
   ++metrics.polls;
   telling_ = Telling::allowed;
   backend_->poll(poll_deadline(mode), *this);
@@ -44,25 +38,43 @@ void LoopCore::turn_once(RunMode mode) {
     deliver_first();
   } else {
     budget_ -= std::min(budget_, static_cast<std::uint32_t>(metrics.completions - told_from_));
+    if (has_queued_) deliver_control();
   }
   telling_ = Telling::off;
-  if (!data_.empty()) deliver_data();
-  if (!immediates_.empty()) run_immediates();
-  if (close_head_ != nullptr) run_close_notifications();
+  if (has_queued_) deliver_data();
+  if (has_work_) do_work_after_poll();
 }
 
-void LoopCore::do_work_before_poll() {
+// What the steps before the poll have to do, and whether anything is left to later ones.
+[[gnu::noinline]] void LoopCore::do_work_before_poll() {
   if (!cancels_.empty()) watch_cancels();
   if (has_returns_.load(std::memory_order_relaxed)) collect_returns();
   if (!wheel_.empty()) fire_timers();
   if (!deferred_.empty() || !data_.empty()) deliver_leftovers();
   if (!demoted_.empty()) run_demoted();
   if (prepare_ != nullptr) run_prepare_hooks();
+  room_ = budget_ - std::min(budget_, data_.size());
+  has_work_ = has_work_left() || !cancels_.empty() || !wheel_.empty() || prepare_ != nullptr;
 }
 
-std::uint64_t LoopCore::poll_deadline(RunMode mode) {
-  if (mode == RunMode::no_wait || is_stopping() || active_ == 0 || has_work_left()) return 0;
+[[gnu::noinline]] void LoopCore::do_work_after_poll() {
+  if (!immediates_.empty()) run_immediates();
+  if (close_head_ != nullptr) run_close_notifications();
+}
+
+inline std::uint64_t LoopCore::poll_deadline(RunMode mode) {
+  if (mode == RunMode::no_wait || is_stopping() || active_ == 0 || !posts_.empty()) return 0;
   const std::uint64_t own = backend_->next_deadline();
+  return has_work_ ? work_deadline(own) : own;
+}
+
+std::uint64_t LoopCore::next_deadline_ns() {
+  return backend_->pending_hint() ? 0 : poll_deadline(RunMode::until_done);
+}
+
+// Is anything to do now, or before `own`?
+[[gnu::noinline]] std::uint64_t LoopCore::work_deadline(std::uint64_t own) {
+  if (has_work_left()) return 0;
   return wheel_.empty() ? own : std::min(wheel_.next_deadline_ns(), own);
 }
 
@@ -88,38 +100,23 @@ void LoopCore::deliver_leftovers() {
 // After the poll, or before the first bytes that it tells: control, then posts.
 inline void LoopCore::deliver_first() {
   is_now_valid_ = false;
-  if (!control_.empty()) deliver_control();
-  if (!posts_->empty()) deliver_posts();
+  if (has_queued_) deliver_control();
+  if (!posts_.empty()) deliver_posts();
 }
 
-// Bytes go to their owner during the poll, with no record of them, when their turn to be delivered is now: all that was
-// reaped before them is through, and the socket had none in this turn.
-void LoopCore::received(RecvOp& op, Block& block, std::uint32_t length) {
-  const auto mark = static_cast<std::uint16_t>(metrics.turns);
-  if (telling_ == Telling::allowed) begin_telling();
-  if (telling_ != Telling::begun || !data_.empty() || op.turn_mark == mark || !op.takes_blocks)
-      [[unlikely]] {
-    return add_received(op, block, length);
+// The first bytes of a turn's poll, or some that have to be queued. True: they may be told.
+bool LoopCore::begin_telling(const RecvOp& op) {
+  if (telling_ == Telling::allowed && room_ != 0 && data_.empty()) {
+    deliver_first();
+    told_from_ = metrics.completions;
+    until_ns_ = 0;
+    telling_ = Telling::begun;
+    has_queued_ = !data_.empty();
   }
-  op.turn_mark = mark;
-  op.turn_bytes = length;
-  ++metrics.completions;
-  guard([&] { bytes_hook_(op, block, length); });
-  after_callback();
-  if (--room_ % kClockEvery == 0) [[unlikely]]
-    look_at_budget();
+  return may_tell(op);
 }
 
-[[gnu::noinline]] void LoopCore::begin_telling() {
-  telling_ = Telling::off;
-  if (room_ == 0 || !data_.empty()) return;
-  deliver_first();
-  told_from_ = metrics.completions;
-  until_ns_ = 0;
-  telling_ = Telling::begun;
-}
-
-[[gnu::noinline]] void LoopCore::look_at_budget() {
+void LoopCore::look_at_budget() {
   if (is_out_of_time()) room_ = budget_ = 0;
   if (room_ == 0) telling_ = Telling::spent;
 }
@@ -140,7 +137,7 @@ void LoopCore::deliver_control() {
 }
 
 void LoopCore::deliver_posts() {
-  const std::size_t count = posts_->drain(limits.posts_per_turn, [this](Job job) { run_job(job); });
+  const std::size_t count = posts_.drain(limits.posts_per_turn, [this](Job job) { run_job(job); });
   metrics.posts_run += count;
   if (count == limits.posts_per_turn) ++metrics.post_budget_hits;
 }
@@ -152,7 +149,10 @@ void LoopCore::deliver_data() {
     guard([this] { deliver_some(); });
     after_callback();
   }
-  if (!data_.empty()) ++metrics.deliver_budget_hits;
+  has_queued_ = !data_.empty() || !control_.empty();
+  if (data_.empty()) return;
+  has_work_ = true;
+  ++metrics.deliver_budget_hits;
 }
 
 void LoopCore::deliver_some() {
@@ -184,10 +184,10 @@ inline void LoopCore::deliver_one(const Completion& completion) {
       op->turn_bytes += completion.length;
     } else {
       ++metrics.socket_budget_hits;
-      return deferred_.push(completion);
+      return defer(completion);
     }
   } else if (op->undelivered > 1 && !deferred_.empty() && is_behind_deferred(*op)) {
-    return deferred_.push(completion);  // an end or an error must not overtake the bytes before it
+    return defer(completion);  // an end or an error must not overtake the bytes before it
   }
   --op->undelivered;
   ++metrics.completions;
@@ -256,7 +256,7 @@ void LoopCore::run_immediates() {
 void LoopCore::run_close_notifications() {
   LoopClient* const last = close_tail_;
   for (LoopClient* client = nullptr; client != last && close_head_ != nullptr;) {
-    client = &take(close_head_, close_tail_);
+    client = &take(close_head_);
     LoopClient* const current = client;
     callback([current] { current->close_notification(); });
   }
@@ -270,6 +270,7 @@ void LoopCore::run_job(Job& job) {
 // After a callback: all ticks, then all microtasks, and again while there are any. What the callback itself queued
 // always runs; of what those jobs queue in turn, `descendants_per_drain` run here and the rest is demoted.
 void LoopCore::drain() {
+  has_jobs_due_ = false;
   std::size_t own_ticks = ticks_.size();
   std::size_t own_microtasks = microtasks_.size();
   std::uint64_t left =
@@ -294,12 +295,14 @@ void LoopCore::drain() {
     run_all(ticks_, own_ticks, metrics.ticks_run);
     run_all(microtasks_, own_microtasks, metrics.microtasks_run);
   } while (!ticks_.empty());
+  has_jobs_due_ = false;
 }
 
 void LoopCore::demote(Job job) {
   ++metrics.demoted_jobs;
   last_demoted_ = job.where();
   demoted_.push(std::move(job));
+  has_work_ = true;
 }
 
 // An op with no terminal long after its cancel is a bug of the backend or the kernel: say so once, by name.

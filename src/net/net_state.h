@@ -33,8 +33,7 @@ struct NetExtension final : LoopExtension {
   mutable RecordSlab<PairCore> pairs;
   mutable RecordSlab<ListenerCore> listeners;
   RecordSlab<ConnectRecord> connects;
-  RecordSlab<BufChain> chains;
-  RecordSlab<Error> errors;
+  RecordSlab<StreamCore::Aside> asides;
   const std::size_t zero_copy_bytes;  // sends of at least this try it
   std::uint32_t next_generation = 1;  // of loan accounts
   void stop_waiting(ListenerCore& listener);

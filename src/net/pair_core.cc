@@ -64,7 +64,7 @@ void PairCore::move_bytes() {
   PairCore* const sender = peer_;
   sender->clear(kSendBusy);
   BufChain moved = sender->take_outbox(loop_.limits.bytes_per_socket_turn);
-  if (!sender->outbox_.empty()) sender->set(kSendBusy);
+  if (!sender->outbox().empty()) sender->set(kSendBusy);
   while (!moved.empty()) received(moved.pop_front());
   if (is_closing() || !is_read_armed()) return;
   if (peer_ != nullptr && peer_->is_send_busy()) schedule();

@@ -16,12 +16,13 @@ SocketCore::SocketCore(LoopCore& loop_core, Handle handle) : StreamCore(loop_cor
   recv().handle = handle;
   recv().group = loop_core.group->group();
   recv().multishot = true;
-  recv().takes_blocks = true;
+  recv().is_direct = true;
   recv().on_complete = [](Op& op, const Completion& completion) {
     static_cast<SocketCore&>(static_cast<SocketRecv&>(op)).on_received(completion);
   };
   send().kind = OpKind::send;
   send().handle = handle;
+  send().is_direct = true;
   send().on_complete = [](Op& op, const Completion& completion) {
     static_cast<SocketCore&>(static_cast<SocketSend&>(op)).on_sent(completion);
   };
@@ -35,10 +36,47 @@ Buf SocketCore::take_buffer(const Completion& completion) {
                            completion.length, this);
 }
 
-// The short way of bytes: see Sink::received.
-void SocketCore::on_bytes(RecvOp& op, Block& block, std::uint32_t length) {
-  auto& core = static_cast<SocketCore&>(static_cast<SocketRecv&>(op));
-  core.received(core.loop_.group->loan(&block, 0, length, &core));
+[[gnu::always_inline]] inline void SocketCore::take_bytes(Block& block, std::uint32_t length) {
+  loop_.group->lend_out(block, length, this);
+  receive(length, &block, block.base, length);
+}
+
+// Gathered writes leave here, after the callback that queued them and its jobs. Mostly they are one slice that the
+// kernel takes at once.
+[[gnu::always_inline]] inline void SocketCore::flush() {
+  clear(kFlushQueued);
+  if (!has(kHasSlice) || !loop_.sends_at_once) return flush_now();
+  const Buf& slice = out_.slice;
+  const std::int64_t taken = loop_.backend().send_now(handle(), slice.data(), slice.size());
+  if (taken == static_cast<std::int64_t>(slice.size())) [[likely]]
+    return sent_slice();
+  send_rest(taken);
+}
+
+void SocketCore::after_callback() { flush(); }
+
+// The short way of bytes (Sink::received): from the backend to their reader, and what that writes to the backend.
+void SocketCore::on_bytes(Sink& sink, RecvOp& op, Block& block, std::uint32_t length) {
+  auto& loop = static_cast<LoopCore&>(sink);
+  if (!loop.may_tell(op)) [[unlikely]]
+    return on_first_bytes(loop, op, block, length);
+  loop.tell(of(op), op, block, length);
+}
+
+[[gnu::noinline]] void SocketCore::on_first_bytes(LoopCore& loop, RecvOp& op, Block& block,
+                                                  std::uint32_t length) {
+  if (!loop.begin_telling(op)) return loop.queue_received(op, block, length);
+  loop.tell(of(op), op, block, length);
+}
+
+// The end of a send that nobody waits for runs no code but this stream's own.
+void SocketCore::on_sent_at_once(Sink& sink, SendOp& op, std::uint32_t bytes) {
+  auto& core = static_cast<SocketCore&>(static_cast<SocketSend&>(op));
+  if (!op.lazy || core.is_closing() || core.outbox().bytes() != bytes) [[unlikely]]
+    return sink.queue_sent(op, bytes);
+  static_cast<LoopCore&>(sink).end_direct(op);
+  core.clear(kSendBusy);
+  core.sent(bytes);
 }
 
 void SocketCore::arm_read() {
@@ -74,26 +112,12 @@ void SocketCore::on_received(const Completion& completion) {
   if (is_closing() && completion.is_terminal()) close_when_idle();
 }
 
-// Gathered writes leave here, after the callback that queued them and its jobs. Mostly they are one slice that the
-// kernel takes at once.
-void SocketCore::after_callback() {
-  clear(kFlushQueued);
-  if (!slice_.empty() && loop_.sends_at_once) {
-    send_slice();
-  } else {
-    flush_now();
-  }
-}
-
-void SocketCore::send_slice() {
-  const std::size_t size = slice_.size();
-  const std::int64_t sent_bytes = loop_.backend().send_now(handle(), slice_.data(), size);
-  if (sent_bytes == static_cast<std::int64_t>(size)) [[likely]]
-    return sent_slice();
+// What is left of a slice of which the kernel took `taken` bytes.
+void SocketCore::send_rest(std::int64_t taken) {
   queue_slice();
-  if (sent_bytes < 0) return send_failed(static_cast<std::int32_t>(sent_bytes));
-  if (sent_bytes > 0) {
-    sent(static_cast<std::size_t>(sent_bytes));
+  if (taken < 0) return send_failed(static_cast<std::int32_t>(taken));
+  if (taken > 0) {
+    sent(static_cast<std::size_t>(taken));
     shrink_leftovers();
   }
   send_outbox();
@@ -103,18 +127,18 @@ void SocketCore::send_outbox() {
   const NetExtension& net = NetExtension::of(loop_);
   SendOp& op = send();
   op.kind = OpKind::send;
-  op.chain = &outbox_;
+  op.chain = &outbox();
   // A receive that keeps the loop alive will bring the next event; until then nobody needs to hear of this one.
   op.lazy = is_read_armed() && recv().keeps_alive && !is_send_awaited();
   do {
-    op.zero_copy = outbox_.bytes() >= net.zero_copy_bytes && net.is_zero_copy_worth_it();
+    op.zero_copy = outbox().bytes() >= net.zero_copy_bytes && net.is_zero_copy_worth_it();
     set(kSendBusy);
     Completion completion;
     if (!loop_.submit_inline(op, completion)) return;
     clear(kSendBusy);
     if (completion.result < 0) return send_failed(completion.result);
     sent(static_cast<std::uint32_t>(completion.result));
-    if (outbox_.empty()) return;
+    if (outbox().empty()) return;
     shrink_leftovers();
   } while (true);
 }
@@ -135,7 +159,7 @@ void SocketCore::on_sent(const Completion& completion) {
   if (send().kind == OpKind::shutdown) return fin_sent(completion.result);
   if (completion.result < 0) return send_failed(completion.result);
   sent(static_cast<std::uint32_t>(completion.result));
-  if (!outbox_.empty()) send_outbox();
+  if (!outbox().empty()) send_outbox();
 }
 
 void SocketCore::start_close() {

@@ -19,6 +19,11 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   Result<std::int32_t> get_option(SocketOption option) const override;
   void after_callback() override;
 
+  // For LoopCore::tell.
+  void take_bytes(Block& block, std::uint32_t length);
+  void flush();
+  using StreamCore::threw;
+
  protected:
   void arm_read() override;
   void disarm_read() override;
@@ -32,8 +37,13 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
 
  private:
   friend struct NetExtension;
-  static void on_bytes(RecvOp& op, Block& block, std::uint32_t length);
-  void send_slice();
+  static void on_bytes(Sink& sink, RecvOp& op, Block& block, std::uint32_t length);
+  static void on_first_bytes(LoopCore& loop, RecvOp& op, Block& block, std::uint32_t length);
+  static SocketCore& of(RecvOp& op) {
+    return static_cast<SocketCore&>(static_cast<SocketRecv&>(op));
+  }
+  static void on_sent_at_once(Sink& sink, SendOp& op, std::uint32_t bytes);
+  void send_rest(std::int64_t taken);
   void on_received(const Completion& completion);
   void on_sent(const Completion& completion);
   void close_when_idle();

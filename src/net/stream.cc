@@ -7,7 +7,6 @@
 
 namespace weir::inline v0 {
 
-Stream::ReadOp Stream::read(ReadOptions options) { return ReadOp(core_, options.timeout); }
 Stream::ReadUntilOp Stream::read_exact(std::size_t size_bytes, ReadOptions options) {
   return ReadUntilOp(core_, options.timeout, size_bytes, {});
 }
@@ -16,7 +15,6 @@ Stream::ReadUntilOp Stream::read_until(std::string_view delimiter, std::size_t s
   WEIR_CHECK(!delimiter.empty());
   return ReadUntilOp(core_, options.timeout, size_bytes_max, delimiter);
 }
-bool Stream::ReadOp::suspend() { return core_->begin_read(*this); }
 void Stream::ReadOp::abandon() { core_->abandon_read(*this); }
 
 Stream::WriteOp Stream::write(Buf&& bytes) {
@@ -40,15 +38,15 @@ void Stream::WriteOp::take(Bytes& bytes) {
   core_->loop().check_thread();
   if (!core_->can_write()) {
     fail_with(core_->write_error());
-    needs_wait_ = true;
+    set_bit(kNeedsWait);
     return;
   }
   switch (core_->write(bytes, true)) {
     case Write::flowing: return;
-    case Write::pressured: needs_wait_ = true; return;
+    case Write::pressured: set_bit(kNeedsWait); return;
     case Write::refused: break;
   }
-  needs_wait_ = true;
+  set_bit(kNeedsWait);
   fail_with(Error::of(Errc::write_refused, Operation::write));
 }
 bool Stream::WriteOp::suspend() { return core_->begin_write_wait(*this); }
@@ -56,7 +54,7 @@ void Stream::WriteOp::abandon() { core_->abandon_write(*this); }
 
 Stream::FinishOp Stream::flush() { return FinishOp(core_, false); }
 Stream::FinishOp Stream::finish() { return FinishOp(core_, true); }
-bool Stream::FinishOp::suspend() { return core_->begin_finish(*this, with_fin_); }
+bool Stream::FinishOp::suspend() { return core_->begin_finish(*this, has_bit(kWithFin)); }
 void Stream::FinishOp::abandon() { core_->abandon_write(*this); }
 
 void Stream::start(StreamHandler& handler) { core_->start(handler); }
@@ -132,35 +130,35 @@ std::size_t find(const BufChain& chain, std::string_view delimiter, std::size_t 
 
 // The first `size_bytes` of the inbox as one piece; copied together only if they lie in several.
 Buf StreamCore::take_from_inbox(std::size_t size_bytes) {
-  if (inbox_->front()->buf.size() >= size_bytes) {
-    BufChain taken = inbox_->split_front(size_bytes);
+  if (inbox().front()->buf.size() >= size_bytes) {
+    BufChain taken = inbox().split_front(size_bytes);
     return taken.pop_front();
   }
   Buf whole = loop_.allocate(size_bytes);
-  inbox_->copy_to({whole.writable(), size_bytes});
-  inbox_->trim_front(size_bytes);
+  inbox().copy_to({whole.writable(), size_bytes});
+  inbox().trim_front(size_bytes);
   loop_.metrics.bytes_copied += size_bytes;
   return whole;
 }
 
 bool StreamCore::try_goal(Stream::ReadOp& op) {
-  Stream::ReadOp::Goal& goal = *op.goal_;
+  Stream::ReadOp::Goal& goal = *op.goal();
   std::size_t size_bytes = goal.size_bytes;
   if (!goal.delimiter.empty()) {
-    const std::size_t found = find(*inbox_, goal.delimiter, goal.searched_bytes);
+    const std::size_t found = find(inbox(), goal.delimiter, goal.searched_bytes);
     if (found == kNotFound || found + goal.delimiter.size() > size_bytes) {
-      const std::size_t come_bytes = inbox_->bytes();
+      const std::size_t come_bytes = inbox().bytes();
       goal.searched_bytes = come_bytes - std::min(come_bytes, goal.delimiter.size() - 1);
       if (found == kNotFound && come_bytes < size_bytes) return false;
       op.fail_with(Error::of(Errc::message_too_long, Operation::read));
       return true;
     }
     size_bytes = found + goal.delimiter.size();
-  } else if (inbox_->bytes() < size_bytes) {
+  } else if (inbox().bytes() < size_bytes) {
     return false;
   }
   op.bytes_ = take_from_inbox(size_bytes);
-  if (inbox_->empty()) drop_inbox();
+  if (inbox().empty()) drop_inbox();
   return true;
 }
 

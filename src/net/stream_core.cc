@@ -1,5 +1,5 @@
 // Reading and writing, seen from the application: waiters, handlers, marks.
-// Path in:  transport -> received() -> waiter or handler, else inbox_. Path out: write() -> outbox_ -> after_callback()
+// Path in:  transport -> received() -> waiter or handler, else the inbox. Path out: write() -> outbox -> after_callback()
 // -> send_outbox() -> sent(). Copies only slices that would pin a block for long (copy-break), and counts them.
 #include "src/net/stream_core.h"
 
@@ -12,14 +12,12 @@ namespace weir::inline v0 {
 
 namespace {
 Error error_of(Errc code, Operation operation) { return Error::of(code, operation); }
-Errc errc_of(std::int32_t result) { return static_cast<Errc>(-result); }
 }  // namespace
 
 // ---- Reading.
 
 bool StreamCore::wants_bytes() const {
-  if ((flags_ & (kEndReceived | kClosing | kHeldByLoan)) != 0 || read_error_ != Errc::ok)
-    return false;
+  if ((flags_ & (kEndReceived | kClosing | kHeldByLoan | kReadBroken)) != 0) return false;
   if (has(kHandled)) return !has(kPaused);
   return reader_.op != nullptr;
 }
@@ -28,13 +26,26 @@ void StreamCore::continue_reading() {
   if (!is_read_armed() && wants_bytes()) arm_read();
 }
 
-bool StreamCore::begin_read(Stream::ReadOp& op) {
+bool Stream::ReadOp::suspend() { return core_->begin_read(*this); }
+
+// Mostly nothing is here yet, and the transport will bring it.
+inline bool StreamCore::begin_read(Stream::ReadOp& op) {
   loop_.check_thread();
-  WEIR_CHECK(!has(kHandled));         // A handler reads this stream.
-  WEIR_CHECK(reader_.op == nullptr);  // One read at a time.
-  if (op.goal_ != nullptr) WEIR_CHECK_GT(op.goal_->size_bytes, 0u);
-  const bool may_be_here =
-      inbox_ != nullptr || (flags_ & (kClosing | kEndReceived)) != 0 || read_error_ != Errc::ok;
+  WEIR_CHECK(reader_.op == nullptr);  // One read at a time, and none beside a handler.
+  constexpr std::uint32_t kUnusual =
+      kHandled | kClosing | kEndReceived | kReadBroken | kHeldByLoan | kHasInbox | kReadArmed;
+  if ((flags_ & kUnusual) != kReadArmed || !op.is_plain() || op.limit_.timeout_ns != 0)
+      [[unlikely]] {
+    return begin_rare_read(op);
+  }
+  reader_.op = &op;
+  return true;
+}
+
+bool StreamCore::begin_rare_read(Stream::ReadOp& op) {
+  WEIR_CHECK(!has(kHandled));  // A handler reads this stream.
+  if (op.goal() != nullptr) WEIR_CHECK_GT(op.goal()->size_bytes, 0u);
+  const bool may_be_here = (flags_ & (kHasInbox | kClosing | kEndReceived | kReadBroken)) != 0;
   if (may_be_here && try_satisfy(op)) return finish_inline(op);
   reader_.op = &op;
   if (has(kHeldByLoan)) [[unlikely]] {
@@ -42,8 +53,9 @@ bool StreamCore::begin_read(Stream::ReadOp& op) {
   } else if (!is_read_armed()) {
     arm_read();
   }
-  if (op.timeout_.count() == 0) return true;
-  op.deadline_ = &loop_.make_deadline(loop_.deadline_after(op.timeout_), this, [](TimerNode& node) {
+  if (op.limit_.timeout_ns == 0) return true;
+  const std::uint64_t deadline_ns = loop_.deadline_after(Duration(op.limit_.timeout_ns));
+  op.limit_.deadline = &loop_.make_deadline(deadline_ns, this, [](TimerNode& node) {
     auto& core = *static_cast<StreamCore*>(static_cast<OpDeadline&>(node).owner);
     Stream::ReadOp* const late = core.reader_.op;
     core.end_read_wait(*late);
@@ -51,6 +63,7 @@ bool StreamCore::begin_read(Stream::ReadOp& op) {
     late->fail_with(error_of(Errc::timed_out, Operation::read));
     late->wake();
   });
+  op.set_bit(Stream::ReadOp::kTimed);
   return true;
 }
 
@@ -69,22 +82,22 @@ bool StreamCore::finish_inline(Stream::ReadOp& op) {
 
 // Fills `op` from what is known: bytes in the inbox, the end, an error.
 bool StreamCore::try_satisfy(Stream::ReadOp& op) {
-  if (inbox_ != nullptr && !has(kClosing)) {
-    if (op.goal_ != nullptr) {
+  if (has(kHasInbox) && !has(kClosing)) {
+    if (op.goal() != nullptr) {
       if (try_goal(op)) return true;
     } else {
-      op.bytes_ = inbox_->pop_front();
-      if (inbox_->empty()) drop_inbox();
+      op.bytes_ = inbox().pop_front();
+      if (inbox().empty()) drop_inbox();
       return true;
     }
   }
   if (has(kClosing)) {
     op.fail_with(error_of(Errc::closed, Operation::read));
-  } else if (read_error_ != Errc::ok) {
-    op.fail_with(error_of(read_error_, Operation::read));
+  } else if (has(kReadBroken)) {
+    op.fail_with(error_of(read_error(), Operation::read));
   } else if (has(kEndReceived)) {
     set(kEndDelivered);
-    if (op.goal_ != nullptr) op.fail_with(error_of(Errc::end_of_stream, Operation::read));
+    if (op.goal() != nullptr) op.fail_with(error_of(Errc::end_of_stream, Operation::read));
   } else {
     return false;
   }
@@ -95,9 +108,9 @@ void StreamCore::end_read_wait(Stream::ReadOp& op) {
   reader_.op = nullptr;
   if (has(kHoldCounted)) [[unlikely]]
     count_hold();
-  if (op.deadline_ == nullptr) return;
-  loop_.drop_deadline(*op.deadline_);
-  op.deadline_ = nullptr;
+  if (!op.has_bit(Stream::ReadOp::kTimed)) return;
+  op.clear_bit(Stream::ReadOp::kTimed);
+  loop_.drop_deadline(*op.limit_.deadline);
 }
 
 void StreamCore::abandon_read(Stream::ReadOp& op) {
@@ -108,7 +121,7 @@ void StreamCore::abandon_read(Stream::ReadOp& op) {
 
 void StreamCore::give_to_reader(Buf&& bytes) {
   Stream::ReadOp& op = *reader_.op;
-  if (op.goal_ != nullptr) {
+  if (op.goal() != nullptr) {
     keep(std::move(bytes));
     if (!try_goal(op)) return;
   } else {
@@ -118,15 +131,42 @@ void StreamCore::give_to_reader(Buf&& bytes) {
   op.wake();
 }
 
-[[gnu::cold]] void StreamCore::handler_threw() {
+// An exception ends the stream of the handler that it escaped from.
+[[gnu::cold]] void StreamCore::threw() {
   loop_.on_escape(std::current_exception());
-  close(error_of(Errc::exception, Operation::read), false);
+  if (has(kHandled)) close(error_of(Errc::exception, Operation::read), false);
+}
+
+template <typename Call>
+void StreamCore::call_handler(Call&& call) {
+#if defined(__cpp_exceptions)
+  try {
+    call(*reader_.handler);
+  } catch (...) {
+    threw();
+  }
+#else
+  call(*reader_.handler);
+#endif
+}
+
+void StreamCore::received(Buf&& bytes) {
+#if defined(__cpp_exceptions)
+  try {
+    receive(bytes.size(), std::move(bytes));
+  } catch (...) {
+    threw();
+  }
+#else
+  receive(bytes.size(), std::move(bytes));
+#endif
 }
 
 // Bytes that nobody takes now, or that complete what a reader has collected.
 void StreamCore::received_otherwise(Buf&& bytes) {
   if (has(kClosing)) return bytes.reset();
-  if (!has(kHandled) && reader_.op != nullptr && reader_.op->goal_ != nullptr) {
+  if (!has(kHandled) && reader_.op != nullptr &&
+      (!has(kHasInbox) || reader_.op->goal() != nullptr)) {
     give_to_reader(std::move(bytes));
   } else {
     keep(std::move(bytes));
@@ -137,7 +177,7 @@ void StreamCore::ended() {
   if (has(kClosing)) return;
   set(kEndReceived);
   count_hold();
-  if (inbox_ != nullptr && (has(kHandled) || reader_.op == nullptr))
+  if (has(kHasInbox) && (has(kHandled) || reader_.op == nullptr))
     return;  // delivered behind the bytes
   if (has(kHandled)) {
     if (has(kPaused)) return;
@@ -150,16 +190,17 @@ void StreamCore::ended() {
 }
 
 void StreamCore::end_if_idle(std::uint16_t turns) {
-  if (inbox_ == nullptr && wants_bytes() && was_quiet_for(turns)) ended();
+  if (!has(kHasInbox) && wants_bytes() && was_quiet_for(turns)) ended();
 }
 
 void StreamCore::read_failed(std::int32_t result) {
   if (has(kClosing)) return;
-  read_error_ = errc_of(result);
+  read_error_ = static_cast<std::int16_t>(-result);
+  set(kReadBroken);
   count_hold();
   if (has(kHandled)) {
-    if (inbox_ != nullptr || has(kPaused)) return;  // delivered behind the bytes
-    return close(error_of(read_error_, Operation::read), false);
+    if (has(kHasInbox) || has(kPaused)) return;  // delivered behind the bytes
+    return close(error_of(read_error(), Operation::read), false);
   }
   if (Stream::ReadOp* const op = reader_.op; op != nullptr && try_satisfy(*op)) {
     end_read_wait(*op);
@@ -167,20 +208,22 @@ void StreamCore::read_failed(std::int32_t result) {
   }
 }
 
-BufChain& StreamCore::inbox() {
-  if (inbox_ == nullptr) inbox_ = &NetExtension::of(loop_).chains.make();
-  return *inbox_;
+StreamCore::Aside& StreamCore::aside() {
+  if (aside_ == nullptr) aside_ = &NetExtension::of(loop_).asides.make();
+  return *aside_;
 }
 
 void StreamCore::drop_inbox() {
-  if (inbox_ == nullptr) return;
-  NetExtension::of(loop_).chains.destroy(*std::exchange(inbox_, nullptr));
+  if (!has(kHasInbox)) return;
+  clear(kHasInbox);
+  aside_->inbox.clear();
 }
 
 // Nobody takes the bytes now: they wait, short ones out of their block, and a stream that holds much stops reading.
 void StreamCore::keep(Buf bytes) {
-  inbox().append(copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics));
-  if (inbox_->bytes() >= loop_.limits.bytes_per_socket_turn && !has(kHeldByLoan) &&
+  aside().inbox.append(copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics));
+  set(kHasInbox);
+  if (inbox().bytes() >= loop_.limits.bytes_per_socket_turn && !has(kHeldByLoan) &&
       !(reader_.op != nullptr && !has(kHandled))) {
     disarm_read();
   }
@@ -209,7 +252,7 @@ void StreamCore::hold_if_over_cap() {
 // may be with the kernel only (a zero-copy send).
 void StreamCore::count_hold() {
   const bool is_waiting = has(kHandled) ? !has(kPaused) : reader_.op != nullptr;
-  const bool counts = has(kHeldByLoan) && is_waiting && read_error_ == Errc::ok &&
+  const bool counts = has(kHeldByLoan) && is_waiting && !has(kReadBroken) &&
                       (flags_ & (kEndReceived | kClosing | kUnref)) == 0;
   if (counts == has(kHoldCounted)) return;
   counts ? set(kHoldCounted) : clear(kHoldCounted);
@@ -230,7 +273,7 @@ void StreamCore::start(StreamHandler& handler) {
   WEIR_CHECK(reader_.op == nullptr);  // A task reads this stream.
   set(kHandled);
   reader_.handler = &handler;
-  if (inbox_ != nullptr || has(kEndReceived) || read_error_ != Errc::ok) queue_delivery();
+  if (has(kHasInbox) || has(kEndReceived) || has(kReadBroken)) queue_delivery();
   continue_reading();
 }
 
@@ -248,7 +291,7 @@ void StreamCore::resume() {
   clear(kPaused);
   count_hold();
   const bool has_end = has(kEndReceived) && !has(kEndDelivered);
-  if (inbox_ != nullptr || has_end || read_error_ != Errc::ok) queue_delivery();
+  if (has(kHasInbox) || has_end || has(kReadBroken)) queue_delivery();
   continue_reading();
 }
 
@@ -262,13 +305,13 @@ void StreamCore::queue_delivery() {
 
 void StreamCore::deliver_inbox() {
   clear(kDeliveryQueued);
-  while (inbox_ != nullptr && !has(kPaused) && !has(kClosing)) {
-    Buf bytes = inbox_->pop_front();
-    if (inbox_->empty()) drop_inbox();
+  while (has(kHasInbox) && !has(kPaused) && !has(kClosing)) {
+    Buf bytes = inbox().pop_front();
+    if (inbox().empty()) drop_inbox();
     call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
   }
   if (has(kPaused) || has(kClosing)) return;
-  if (read_error_ != Errc::ok) return close(error_of(read_error_, Operation::read), false);
+  if (has(kReadBroken)) return close(error_of(read_error(), Operation::read), false);
   if (has(kEndReceived) && !has(kEndDelivered)) deliver_end();
   continue_reading();
 }
@@ -303,7 +346,7 @@ void StreamCore::close(const Error& error, bool with_reset) {
   set(kClosing);
   count_hold();
   if (with_reset) set(kResetOnClose);
-  if (!error.ok()) close_error_ = &NetExtension::of(loop_).errors.make(error);
+  if (!error.ok()) aside().close_error = error;
   drop_inbox();
   if (!has(kHandled) && reader_.op != nullptr) {
     Stream::ReadOp& op = *reader_.op;
@@ -313,8 +356,8 @@ void StreamCore::close(const Error& error, bool with_reset) {
   }
   wake_writer(error_of(Errc::closed, Operation::write));
   if (!is_send_busy()) {
-    slice_.reset();
-    outbox_.clear();
+    queue_slice();
+    outbox().clear();
     set_queued_pinned(0);
   }
   set(kCloseStarted);
@@ -329,7 +372,7 @@ void StreamCore::release() {
 }
 
 void StreamCore::closed() {
-  outbox_.clear();
+  outbox().clear();
   set_queued_pinned(0);
   loop_.notify_close(*this);
 }
@@ -338,9 +381,8 @@ void StreamCore::close_notification() {
   set(kClosed);
   ++loop_.metrics.closed;
   if (!has(kUncounted)) NetExtension::of(loop_).connection_closed();
-  const Error error = close_error_ != nullptr ? *close_error_ : Error{};
-  if (close_error_ != nullptr)
-    NetExtension::of(loop_).errors.destroy(*std::exchange(close_error_, nullptr));
+  const Error error = aside_ != nullptr ? aside_->close_error : Error{};
+  if (aside_ != nullptr) NetExtension::of(loop_).asides.destroy(*std::exchange(aside_, nullptr));
   if (has(kHandled) && reader_.handler != nullptr) {
     StreamHandler& handler = *reader_.handler;
     reader_.handler = nullptr;

@@ -11,7 +11,7 @@ namespace weir::inline v0 {
 
 class StreamCore : public LoopClient, public LoanAccount {
  public:
-  explicit StreamCore(LoopCore& loop_core) : loop_(loop_core) { set_marks({}); }
+  explicit StreamCore(LoopCore& loop_core) : loop_(loop_core) {}
   StreamCore(const StreamCore&) = delete;
   StreamCore& operator=(const StreamCore&) = delete;
 
@@ -34,7 +34,9 @@ class StreamCore : public LoopClient, public LoanAccount {
   void abandon_write(Waiter& waiter);
   void end_writing();
   void set_marks(const WriteMarks& marks);
-  std::size_t queued_bytes() const { return slice_.size() + outbox_.bytes(); }
+  std::size_t queued_bytes() const {
+    return has(kHasSlice) ? out_.slice.size() : out_.queue.bytes();
+  }
   bool can_write() const { return (flags_ & kCannotWrite) == 0; }
   Error write_error() const;  ///< why not
 
@@ -57,8 +59,18 @@ class StreamCore : public LoopClient, public LoanAccount {
   void end_if_idle(std::uint16_t turns);
   void on_loan_return();  ///< enough received memory came home to read on
 
+  /// What a stream seldom has, so that one without it stays small.
+  struct Aside {
+    BufChain inbox;     // bytes that nobody has taken yet: kHasInbox
+    Error close_error;  // for on_close
+    WriteMarks marks;   // kOwnMarks; a zero is the loop's
+  };
+
  protected:
-  ~StreamCore() = default;
+  ~StreamCore() {
+    queue_slice();
+    out_.queue.~BufChain();
+  }
 
   enum Flag : std::uint32_t {
     kPaused = 1u << 0,       // by the handler's owner
@@ -86,6 +98,10 @@ class StreamCore : public LoopClient, public LoanAccount {
     kSendBusy = 1u << 21,     // the transport reads the outbox
     kHoldCounted = 1u << 22,  // held by loans while somebody waits: that keeps the loop alive
     kWriteBroken = 1u << 23,  // write_error_ says why
+    kReadBroken = 1u << 24,   // read_error_ does
+    kHasSlice = 1u << 25,     // out_ is a slice
+    kHasInbox = 1u << 26,
+    kOwnMarks = 1u << 27,
   };
   static constexpr std::uint32_t kCannotWrite = kClosing | kFinWanted | kWriteBroken;
   bool has(Flag flag) const { return (flags_ & flag) != 0; }
@@ -107,10 +123,22 @@ class StreamCore : public LoopClient, public LoanAccount {
 
   // What a transport reports.
   void received(Buf&& bytes);
+  /// received() of the Buf that is made of `parts`, for a caller that tells threw() what escapes.
+  template <typename... Parts>
+  void receive(std::size_t size, Parts&&... parts);
+  void threw();
   void ended();
   void read_failed(std::int32_t result);
   void sent(std::size_t count);  ///< the first `count` bytes of the outbox are gone
-  void sent_slice();             ///< all of slice_ is gone
+  void sent_slice() {            ///< all of the slice is gone
+    ++loop_.metrics.sends;
+    loop_.metrics.bytes_sent += out_.slice.size();
+    loop_.metrics.write_queue_bytes -= queued_pinned_;
+    queued_pinned_ = 0;
+    take_slice().reset();
+    if (is_send_awaited()) [[unlikely]]
+      after_sent(0);
+  }
   BufChain take_outbox(std::size_t count_max);
   void send_failed(std::int32_t result);
   void fin_sent(std::int32_t result);
@@ -132,22 +160,38 @@ class StreamCore : public LoopClient, public LoanAccount {
     loop_.call_after_callback(*this);
   }
 
+  BufChain& outbox() { return out_.queue; }
+  const BufChain& outbox() const { return out_.queue; }
+  Buf take_slice() {
+    Buf slice = std::move(out_.slice);
+    clear(kHasSlice);
+    ::new (&out_.queue) BufChain;
+    return slice;
+  }
   /// The slice becomes the first piece of the outbox: for whoever sends that.
   void queue_slice() {
-    if (!slice_.empty()) outbox_.append(std::move(slice_));
+    if (has(kHasSlice)) {
+      Buf slice = take_slice();
+      out_.queue.append(std::move(slice));
+    }
   }
   void flush_now();
 
   LoopCore& loop_;
-  Buf slice_;  // what most writes are: the only one of its callback, which leaves with it; the outbox is empty
-  BufChain outbox_;
-  BufChain* inbox_ = nullptr;  // made when bytes wait, which is seldom
+  /// What is to be sent: mostly one slice, the only one of its callback, which leaves with it; else the outbox.
+  union Out {
+    Out() : queue() {}
+    ~Out() {}
+    Buf slice;  // kHasSlice
+    BufChain queue;
+  } out_;
 
  private:
   // A stream may hold so much before anybody computes its share.
   static constexpr std::uint32_t kFreelyLoaned = 64 << 10;
 
   Write write_more(Buf& bytes, bool waits);
+  bool begin_rare_read(Stream::ReadOp& op);
   bool try_satisfy(Stream::ReadOp& op);
   bool try_goal(Stream::ReadOp& op);
   Buf take_from_inbox(std::size_t size_bytes);
@@ -159,13 +203,13 @@ class StreamCore : public LoopClient, public LoanAccount {
   void hold_if_over_cap();
   void count_hold();
   std::uint32_t loan_cap() const;
-  BufChain& inbox();
+  Aside& aside();
+  BufChain& inbox() { return aside_->inbox; }  // with kHasInbox
   void drop_inbox();
   void queue_delivery();
   void deliver_inbox();
   void deliver_end();
   void close_if_finished();
-  void handler_threw();
   template <typename Call>
   void call_handler(Call&& call);
 
@@ -178,8 +222,20 @@ class StreamCore : public LoopClient, public LoanAccount {
   void wake_writer_if_done();
   void wake_writer(const Error& error);
   void set_queued_pinned(std::uint32_t bytes);
+  std::uint32_t mark(std::uint32_t WriteMarks::*which, std::uint32_t of_loop) const;
+  std::uint32_t high_bytes() const {
+    return mark(&WriteMarks::high_bytes, loop_.limits.write_high_bytes);
+  }
+  std::uint32_t low_bytes() const {
+    return mark(&WriteMarks::low_bytes, loop_.limits.write_low_bytes);
+  }
+  std::uint32_t cap_bytes() const {
+    return mark(&WriteMarks::cap_bytes, loop_.limits.write_cap_bytes);
+  }
+  Errc read_error() const { return static_cast<Errc>(read_error_); }
+  Errc write_errc() const { return static_cast<Errc>(write_error_); }
   void set_write_error(std::int32_t result) {
-    write_error_ = static_cast<Errc>(-result);
+    write_error_ = static_cast<std::int16_t>(-result);
     set(kWriteBroken);
   }
 
@@ -190,36 +246,40 @@ class StreamCore : public LoopClient, public LoanAccount {
   Waiter* writer_ = nullptr;
   std::uint32_t queued_pinned_ = 0;
   std::uint32_t flags_ = 0;
-  Errc read_error_ = Errc::ok;
-  Errc write_error_ = Errc::ok;
-  Error* close_error_ = nullptr;  // for on_close; seldom there
-  WriteMarks marks_;              // effective ones: none is zero
+  Aside* aside_ = nullptr;
+  std::int16_t read_error_ = 0;  // an Errc
+  std::int16_t write_error_ = 0;
 };
 
-template <typename Call>
-void StreamCore::call_handler(Call&& call) {
-#if defined(__cpp_exceptions)
-  try {
-    call(*reader_.handler);
-  } catch (...) {
-    handler_threw();
+// What most writes are: the first of their callback, on a queue that the peer keeps empty.
+inline Write StreamCore::write(Buf& bytes, bool waits) {
+  constexpr std::uint32_t kUnusual = kSendBusy | kPressured | kOwnMarks;
+  if ((flags_ & kUnusual) != 0 || queued_pinned_ != 0 || bytes.empty() ||
+      bytes.block()->capacity > loop_.limits.write_high_bytes) [[unlikely]] {
+    return write_more(bytes, waits);
   }
-#else
-  call(*reader_.handler);
-#endif
+  queued_pinned_ = bytes.block()->capacity;
+  loop_.metrics.write_queue_bytes += queued_pinned_;
+  ::new (&out_.slice) Buf(std::move(bytes));
+  set(kHasSlice);
+  queue_flush();
+  return Write::flowing;
 }
 
 // Every message comes through here: to the handler or to the task that waits, unless something is in front of it.
-inline void StreamCore::received(Buf&& bytes) {
+template <typename... Parts>
+[[gnu::always_inline]] inline void StreamCore::receive(std::size_t size, Parts&&... parts) {
   ++loop_.metrics.receives;
-  loop_.metrics.bytes_received += bytes.size();
-  const std::uint32_t way = flags_ & (kHandled | kPaused | kClosing);
-  if (way == kHandled && inbox_ == nullptr) {
-    call_handler([&](StreamHandler& handler) { handler.on_read(std::move(bytes)); });
-  } else if ((way & (kHandled | kClosing)) == 0 && reader_.op != nullptr && inbox_ == nullptr) {
-    give_to_reader(std::move(bytes));
+  loop_.metrics.bytes_received += size;
+  if ((flags_ & (kHandled | kPaused | kClosing | kHasInbox)) == kHandled) {
+    reader_.handler->on_read(Buf(std::forward<Parts>(parts)...));
+  } else if ((flags_ & (kHandled | kClosing | kHasInbox | kHoldCounted)) == 0 &&
+             reader_.op != nullptr && reader_.op->is_plain()) {
+    Stream::ReadOp& op = *std::exchange(reader_.op, nullptr);
+    op.bytes_ = Buf(std::forward<Parts>(parts)...);
+    op.wake_with_value();
   } else {
-    received_otherwise(std::move(bytes));
+    received_otherwise(Buf(std::forward<Parts>(parts)...));
   }
   if (loaned_bytes > kFreelyLoaned) [[unlikely]]
     hold_if_over_cap();

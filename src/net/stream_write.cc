@@ -15,16 +15,20 @@ std::uint32_t pinned_behind(const Block* tail, const Buf& next) {
 
 Error StreamCore::write_error() const {
   if (has(kClosing)) return Error::of(Errc::closed, Operation::write);
-  if (write_error_ != Errc::ok) return Error::of(write_error_, Operation::write);
+  if (has(kWriteBroken)) return Error::of(write_errc(), Operation::write);
   if (has(kFinWanted)) return Error::of(Errc::broken_pipe, Operation::write);
   return {};
 }
 
 void StreamCore::set_marks(const WriteMarks& marks) {
-  const auto mark = [](std::uint32_t own, std::uint32_t loop) { return own != 0 ? own : loop; };
-  marks_ = {mark(marks.high_bytes, loop_.limits.write_high_bytes),
-            mark(marks.low_bytes, loop_.limits.write_low_bytes),
-            mark(marks.cap_bytes, loop_.limits.write_cap_bytes)};
+  if (has(kClosing)) return;
+  aside().marks = marks;
+  set(kOwnMarks);
+}
+
+std::uint32_t StreamCore::mark(std::uint32_t WriteMarks::*which, std::uint32_t of_loop) const {
+  const std::uint32_t own = aside_ != nullptr ? aside_->marks.*which : 0;
+  return own != 0 ? own : of_loop;
 }
 
 // A write that will wait for the pressure to go may put any size on a queue that is not under pressure; one that
@@ -34,28 +38,14 @@ bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
       queued_pinned_ != 0) {
     return false;
   }
-  if (waits && queued_pinned_ <= marks_.high_bytes) return true;
-  return queued_pinned_ + pinned_bytes <= marks_.cap_bytes;
-}
-
-// What most writes are: the first of their callback, on a queue that the peer keeps empty.
-Write StreamCore::write(Buf& bytes, bool waits) {
-  if (queued_pinned_ != 0 || (flags_ & (kSendBusy | kPressured)) != 0 || bytes.empty()) {
-    return write_more(bytes, waits);
-  }
-  const auto pinned = static_cast<std::uint32_t>(bytes.pinned_bytes());
-  if (pinned > marks_.high_bytes) return write_more(bytes, waits);
-  queued_pinned_ = pinned;
-  loop_.metrics.write_queue_bytes += pinned;
-  slice_ = std::move(bytes);
-  queue_flush();
-  return Write::flowing;
+  if (waits && queued_pinned_ <= high_bytes()) return true;
+  return queued_pinned_ + pinned_bytes <= cap_bytes();
 }
 
 Write StreamCore::write_more(Buf& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
   queue_slice();
-  const Block* const tail = outbox_.empty() ? nullptr : outbox_.back().block();
+  const Block* const tail = outbox().empty() ? nullptr : outbox().back().block();
   if (is_send_busy() && tail != bytes.block()) {  // it will stay a while
     bytes = copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics);
   }
@@ -65,7 +55,7 @@ Write StreamCore::write_more(Buf& bytes, bool waits) {
     set(kPressured);
     return Write::refused;
   }
-  outbox_.append(std::move(bytes));
+  outbox().append(std::move(bytes));
   queued(pinned);
   return has(kPressured) ? Write::pressured : Write::flowing;
 }
@@ -74,7 +64,7 @@ Write StreamCore::write(BufChain& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
   queue_slice();
   std::uint32_t pinned = 0;
-  const Block* tail = outbox_.empty() ? nullptr : outbox_.back().block();
+  const Block* tail = outbox().empty() ? nullptr : outbox().back().block();
   for (const BufChain::Node* node = bytes.front(); node != nullptr; node = node->next) {
     pinned += pinned_behind(tail, node->buf);
     tail = node->buf.block();
@@ -84,22 +74,22 @@ Write StreamCore::write(BufChain& bytes, bool waits) {
     set(kPressured);
     return Write::refused;
   }
-  outbox_.append(std::move(bytes));
+  outbox().append(std::move(bytes));
   queued(pinned);
   return has(kPressured) ? Write::pressured : Write::flowing;
 }
 
 void StreamCore::queued(std::uint32_t pinned_bytes) {
   set_queued_pinned(queued_pinned_ + pinned_bytes);
-  if (queued_pinned_ > marks_.high_bytes && !is_send_busy())
+  if (queued_pinned_ > high_bytes() && !is_send_busy())
     send_outbox();  // perhaps the kernel takes it now
-  if (queued_pinned_ > marks_.high_bytes && !has(kPressured)) {
+  if (queued_pinned_ > high_bytes() && !has(kPressured)) {
     set(kPressured);
     ++loop_.metrics.writes_pressured;
   }
   if (is_send_busy()) {
     hurry_send();
-  } else if (!outbox_.empty()) {
+  } else if (!outbox().empty()) {
     queue_flush();
   }
 }
@@ -119,7 +109,7 @@ void StreamCore::after_callback() {
 void StreamCore::flush_now() {
   if ((flags_ & (kClosing | kWriteBroken)) != 0) return;
   queue_slice();
-  if (!outbox_.empty()) {
+  if (!outbox().empty()) {
     if (!is_send_busy()) send_outbox();
   } else if (has(kFinWanted) && !has(kFinStarted) && !is_send_busy()) {
     set(kFinStarted);
@@ -127,22 +117,12 @@ void StreamCore::flush_now() {
   }
 }
 
-void StreamCore::sent_slice() {
-  ++loop_.metrics.sends;
-  loop_.metrics.bytes_sent += slice_.size();
-  loop_.metrics.write_queue_bytes -= queued_pinned_;
-  queued_pinned_ = 0;
-  slice_.reset();
-  if (writer_ != nullptr || (flags_ & (kPressured | kFinWanted)) != 0) [[unlikely]]
-    after_sent(0);
-}
-
 // Takes off what left, block by block, so that the pinned count follows. Mostly everything left.
 void StreamCore::sent(std::size_t count) {
   ++loop_.metrics.sends;
   loop_.metrics.bytes_sent += count;
-  if (count == outbox_.bytes()) {
-    outbox_.clear();
+  if (count == outbox().bytes()) {
+    outbox().clear();
     loop_.metrics.write_queue_bytes -= queued_pinned_;
     queued_pinned_ = 0;
     if (writer_ != nullptr || (flags_ & (kPressured | kFinWanted)) != 0) after_sent(0);
@@ -150,10 +130,10 @@ void StreamCore::sent(std::size_t count) {
   }
   std::uint32_t pinned = queued_pinned_;
   while (count > 0) {
-    const BufChain::Node* const front = outbox_.front();
+    const BufChain::Node* const front = outbox().front();
     const std::size_t size = front->buf.size();
     if (count < size) {
-      outbox_.trim_front(count);
+      outbox().trim_front(count);
       break;
     }
     count -= size;
@@ -161,19 +141,19 @@ void StreamCore::sent(std::size_t count) {
     if (behind == nullptr || behind->buf.block() != front->buf.block()) {
       pinned -= static_cast<std::uint32_t>(front->buf.pinned_bytes());
     }
-    outbox_.pop_front().reset();
+    outbox().pop_front().reset();
   }
   after_sent(pinned);
 }
 
 // The same for a transport that moves the blocks themselves.
 BufChain StreamCore::take_outbox(std::size_t count_max) {
-  BufChain taken = outbox_.split_front(std::min(count_max, outbox_.bytes()));
+  BufChain taken = outbox().split_front(std::min(count_max, outbox().bytes()));
   ++loop_.metrics.sends;
   loop_.metrics.bytes_sent += taken.bytes();
   std::uint32_t pinned = 0;
   const Block* tail = nullptr;
-  for (const BufChain::Node* node = outbox_.front(); node != nullptr; node = node->next) {
+  for (const BufChain::Node* node = outbox().front(); node != nullptr; node = node->next) {
     pinned += pinned_behind(tail, node->buf);
     tail = node->buf.block();
   }
@@ -184,17 +164,17 @@ BufChain StreamCore::take_outbox(std::size_t count_max) {
 void StreamCore::after_sent(std::uint32_t pinned_bytes) {
   set_queued_pinned(pinned_bytes);
   update_pressure();
-  if (outbox_.empty() && has(kFinWanted)) queue_flush();
+  if (outbox().empty() && has(kFinWanted)) queue_flush();
   if (writer_ != nullptr) wake_writer_if_done();
 }
 
 void StreamCore::send_failed(std::int32_t result) {
   if (has(kClosing)) return;
   set_write_error(result);
-  outbox_.clear();
+  outbox().clear();
   set_queued_pinned(0);
-  if (has(kHandled)) return close(Error::of(write_error_, Operation::write), false);
-  wake_writer(Error::of(write_error_, Operation::write));
+  if (has(kHandled)) return close(Error::of(write_errc(), Operation::write), false);
+  wake_writer(Error::of(write_errc(), Operation::write));
 }
 
 void StreamCore::fin_sent(std::int32_t result) {
@@ -202,15 +182,15 @@ void StreamCore::fin_sent(std::int32_t result) {
   set(kFinDone);
   if (result < 0) {
     set_write_error(result);
-    if (has(kHandled)) return close(Error::of(write_error_, Operation::shutdown), false);
-    return wake_writer(Error::of(write_error_, Operation::shutdown));
+    if (has(kHandled)) return close(Error::of(write_errc(), Operation::shutdown), false);
+    return wake_writer(Error::of(write_errc(), Operation::shutdown));
   }
   if (writer_ != nullptr) wake_writer_if_done();
   close_if_finished();
 }
 
 void StreamCore::update_pressure() {
-  if (!has(kPressured) || queued_pinned_ > marks_.low_bytes) return;
+  if (!has(kPressured) || queued_pinned_ > low_bytes()) return;
   clear(kPressured);
   if (!has(kHandled) || has(kClosing)) return;
   loop_.microtask(Job([this, seen = generation] {
@@ -221,7 +201,7 @@ void StreamCore::update_pressure() {
 
 bool StreamCore::is_write_wait_over() const {
   if (has(kWaitsForFin)) return has(kFinDone);
-  if (has(kWaitsForFlush)) return outbox_.empty();
+  if (has(kWaitsForFlush)) return outbox().empty();
   return !has(kPressured);
 }
 
@@ -262,12 +242,12 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
   WEIR_CHECK(writer_ == nullptr);  // One write, flush or finish at a time.
   if (has(kClosing)) {
     op.fail_with(Error::of(Errc::closed, Operation::write));
-  } else if (write_error_ != Errc::ok) {
-    op.fail_with(Error::of(write_error_, Operation::write));
+  } else if (has(kWriteBroken)) {
+    op.fail_with(Error::of(write_errc(), Operation::write));
   } else {
     if (with_fin) set(kFinWanted);
     flush_now();  // the transport may take all of it at once
-    if (write_error_ != Errc::ok) op.fail_with(Error::of(write_error_, Operation::write));
+    if (has(kWriteBroken)) op.fail_with(Error::of(write_errc(), Operation::write));
   }
   if (op.has_failed()) {
     if (op.catches()) {
@@ -278,7 +258,7 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
     return true;
   }
   set(with_fin ? kWaitsForFin : kWaitsForFlush);
-  if (with_fin && outbox_.empty() && !has(kFinStarted)) flush_now();
+  if (with_fin && outbox().empty() && !has(kFinStarted)) flush_now();
   if (is_write_wait_over()) {
     clear(kWaitsForFin);
     clear(kWaitsForFlush);
@@ -308,20 +288,20 @@ void StreamCore::end_writing() {
 // What could not be sent now will stay a while: short slices leave their big blocks.
 void StreamCore::shrink_leftovers() {
   const std::uint32_t limit = loop_.limits.copy_break_bytes;
-  const BufChain::Node* node = outbox_.front();
+  const BufChain::Node* node = outbox().front();
   bool is_worth_it = false;
   for (; node != nullptr && !is_worth_it; node = node->next) {
     is_worth_it = node->buf.size() < limit && node->buf.pinned_bytes() > limit;
   }
   if (!is_worth_it) return;
-  BufChain kept = std::move(outbox_);
+  BufChain kept = std::move(outbox());
   std::uint32_t pinned = 0;
   const Block* tail = nullptr;
   while (!kept.empty()) {
     Buf piece = copy_break(kept.pop_front(), *loop_.small_pool, loop_.metrics);
     pinned += pinned_behind(tail, piece);
     tail = piece.block();
-    outbox_.append(std::move(piece));
+    outbox().append(std::move(piece));
   }
   set_queued_pinned(pinned);
 }

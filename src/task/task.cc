@@ -14,7 +14,7 @@ void PromiseBase::operator delete(void* frame, std::size_t size_bytes) noexcept 
 
 void Waiter::wake() {
   PromiseBase* const task = std::exchange(task_, nullptr);
-  if (has_failed() && !catches_) {
+  if (has_failed() && !catches()) {
     const Error error = this->error();  // `this` lies in a frame that goes away
     task->fail(error);
   } else {
