@@ -1,4 +1,4 @@
-// What a readiness backend knows of one descriptor, in one cache line, and the flat table of all of them.
+// What a readiness backend knows of one descriptor, in 48 bytes, and the flat table of all of them.
 #pragma once
 #include <cstdint>
 #include <new>
@@ -37,23 +37,22 @@ enum SlotBit : std::uint32_t {
 /// The end or an error was seen: a short count proves nothing any more.
 inline constexpr std::uint32_t kEnding = kFailed | kHungUp | kPeerFinished;
 
-/// Ops of one direction in order of submission, linked by Op::next.
+/// Ops of one direction in order of submission, linked by Op::next. A socket has one or two, so the end is found by
+/// walking and takes no room.
 struct OpFifo {
   Op* head = nullptr;
-  Op* tail = nullptr;
 
   void push(Op& op) {
     op.next = nullptr;
-    (head == nullptr ? head : tail->next) = &op;
-    tail = &op;
+    Op** at = &head;
+    while (*at != nullptr) at = &(*at)->next;
+    *at = &op;
   }
   void pop() { head = head->next; }
   bool remove(const Op& op) {
-    Op* previous = nullptr;
-    for (Op* at = head; at != nullptr; previous = at, at = at->next) {
-      if (at != &op) continue;
-      (previous == nullptr ? head : previous->next) = op.next;
-      if (tail == &op) tail = previous;
+    for (Op** at = &head; *at != nullptr; at = &(*at)->next) {
+      if (*at != &op) continue;
+      *at = op.next;
       return true;
     }
     return false;
@@ -117,7 +116,7 @@ struct Slot {
     if (reads.head->kind == OpKind::recv && reads.head->is_direct) bits |= kReceiving;
   }
 };
-static_assert(sizeof(void*) != 8 || sizeof(Slot) == 64);
+static_assert(sizeof(void*) != 8 || sizeof(Slot) == 48);
 
 /// Slots by index, flat: the addresses of all that there may be are reserved at the start, and memory comes as they are
 /// first used. Slot 0 is nobody's, so an event with data 0 never matches.

@@ -90,15 +90,18 @@ enum class OpState : std::uint8_t {
   cancelling,  ///< pending, and a cancel was asked for
 };
 
-struct OpDeadline;  // the loop's: a pooled timer, only while the op has a deadline
+struct Op;
+/// What the loop keeps of an op that has a deadline, while it has one: OpTable leads there.
+struct TimedOp {
+  Op* op = nullptr;
+};
 
-/// The part that every kind shares, 48 bytes. Filled in by portable code; `id` and `state` by the OpTable.
+/// The part that every kind shares, 40 bytes. Filled in by portable code; `id` and `state` by the OpTable.
 struct Op {
   OpId id = {~std::uint64_t{0}};  ///< slot from adopt() on; generation and kind new at every submit
   Op* next = nullptr;             ///< the backend's, while pending: FIFOs and overflow lists
   void (*on_complete)(Op& op, const Completion& completion) =
       nullptr;                     ///< called by the loop's deliver step only
-  OpDeadline* deadline = nullptr;  ///< the loop's
   Handle handle;
   OpKind kind = OpKind::none;
   OpState state = OpState::idle;
@@ -108,11 +111,12 @@ struct Op {
   /// Its owner can be told without a completion: Sink::received, Sink::sent. Such a receive is a multishot one of any
   /// length from a group.
   bool is_direct : 1 = false;
+  bool is_timed : 1 = false;  ///< it has a deadline
   std::uint16_t undelivered = 0;  ///< completions in the sink that were not delivered yet
   std::uint16_t turn_mark = 0;    ///< low bits of the turn that turn_bytes belongs to
   std::uint32_t turn_bytes = 0;   ///< bytes delivered to the owner this turn
 };
-static_assert(sizeof(void*) != 8 || sizeof(Op) == 48);
+static_assert(sizeof(void*) != 8 || sizeof(Op) == 40);
 
 /// One receive on a stream. Empty `target`: into a block of `group`, which the completion names (kBuf).
 struct RecvOp : Op {
@@ -207,16 +211,33 @@ class OpTable {
   /// The op that owns a slot, or null.
   Op* at(std::size_t slot) const {
     const std::uint64_t entry = entries_[slot];
-    return (entry & kFreeTag) != 0 ? nullptr
-                                   : reinterpret_cast<Op*>(static_cast<std::uintptr_t>(entry));
+    if ((entry & kTags) == 0) [[likely]]
+      return reinterpret_cast<Op*>(static_cast<std::uintptr_t>(entry));
+    return (entry & kFreeTag) != 0 ? nullptr : timed_at(entry)->op;
+  }
+  /// A pending op gets a deadline, and loses it.
+  void set_timed(Op& op, TimedOp& timed) {
+    timed.op = &op;
+    op.is_timed = true;
+    entries_[op.id.slot()] = reinterpret_cast<std::uintptr_t>(&timed) | kTimedTag;
+  }
+  TimedOp& take_timed(Op& op) {
+    std::uint64_t& entry = entries_[op.id.slot()];
+    TimedOp& timed = *timed_at(entry);
+    entry = reinterpret_cast<std::uintptr_t>(&op);
+    op.is_timed = false;
+    return timed;
   }
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffu;
-  static constexpr std::uint64_t kFreeTag =
-      1;  // an Op is aligned, so its address never has this bit
-  std::vector<std::uint64_t>
-      entries_;  // an Op's address, or next free slot, last generation and the tag
+  // An Op is aligned, so its address never has these bits.
+  static constexpr std::uint64_t kFreeTag = 1, kTimedTag = 2, kTags = kFreeTag | kTimedTag;
+  static TimedOp* timed_at(std::uint64_t entry) {
+    return reinterpret_cast<TimedOp*>(static_cast<std::uintptr_t>(entry & ~kTags));
+  }
+  /// An Op's address, or that of its TimedOp, or next free slot and last generation, with a tag.
+  std::vector<std::uint64_t> entries_;
   std::uint32_t free_ = kNone;
 };
 

@@ -20,6 +20,7 @@ namespace weir::inline v0 {
 
 class StreamCore;
 struct ConnectRecord;
+struct OpDeadline;
 
 enum class Write : std::uint8_t {
   flowing,    ///< taken

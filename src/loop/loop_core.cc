@@ -162,11 +162,11 @@ void LoopCore::submit(Op& op, std::uint64_t deadline_ns) {
     return;
   }
   if (deadline_ns == Backend::kNever) return;
-  op.deadline = &make_deadline(deadline_ns, &op, [](TimerNode& node) {
-    auto& deadline = static_cast<OpDeadline&>(node);
-    deadline.has_fired = true;
-    deadline.loop->cancel(*static_cast<Op*>(deadline.owner));
-  });
+  ops.set_timed(op, make_deadline(deadline_ns, &op, [](TimerNode& node) {
+                  auto& deadline = static_cast<OpDeadline&>(node);
+                  deadline.has_fired = true;
+                  deadline.loop->cancel(*deadline.op);
+                }));
 }
 
 OpDeadline& LoopCore::make_deadline(std::uint64_t deadline_ns, void* owner,

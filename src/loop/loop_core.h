@@ -39,7 +39,7 @@ class LoopExtension {
 enum class Extension : std::uint8_t { net, task, count };
 
 /// A deadline of an op or of a wait: a wheel timer. Pooled; its owner has one only while it needs it.
-struct OpDeadline : TimerNode {
+struct OpDeadline : TimerNode, TimedOp {
   LoopCore* loop = nullptr;
   void* owner = nullptr;  // an Op, or what the net layer waits with
   bool has_fired = false;

@@ -193,7 +193,7 @@ inline void LoopCore::deliver_one(const Completion& completion) {
   ++metrics.completions;
   if (completion.is_terminal()) {
     end(*op);
-    if (op->deadline != nullptr) return deliver_timed(*op, completion);
+    if (op->is_timed) return deliver_timed(*op, completion);
   }
   op->on_complete(*op, completion);
 }
@@ -207,7 +207,7 @@ bool LoopCore::is_behind_deferred(const Op& op) {
 
 // The terminal of an op with a deadline: if the deadline cancelled it and nothing moved, it timed out.
 void LoopCore::deliver_timed(Op& op, Completion completion) {
-  OpDeadline& deadline = *std::exchange(op.deadline, nullptr);
+  auto& deadline = static_cast<OpDeadline&>(ops.take_timed(op));
   if (deadline.has_fired && completion.result == -static_cast<std::int32_t>(Errc::cancelled)) {
     completion.result = -static_cast<std::int32_t>(Errc::timed_out);
   }

@@ -27,7 +27,7 @@ void reap_ended() {
       child->end(nullptr);
       continue;
     }
-    ++child->loop->metrics.exceptions;
+    ++child->loop().metrics.exceptions;
     const Failure failure{Error::of(Errc::exception, Operation::run),
                           child->task.promise().exception(), child->tag, child->where};
     child->end(&failure);
@@ -50,16 +50,17 @@ void ScopeChild::on_failed(PromiseBase&, const Error& error) {
 }
 
 void ScopeChild::unlink() {
-  (previous != nullptr ? previous->next : owner->children_) = next;
+  (previous != nullptr ? previous->next : belongs.scope->children_) = next;
   if (next != nullptr) next->previous = previous;
   previous = next = nullptr;
 }
 
 // Already out of its scope's list. The scope may be gone: then nobody is told, as nobody asked.
 void ScopeChild::end(const Failure* failure) {
-  Scope* const told = owner;
+  Scope* const told = scope();
+  LoopCore& core = loop();
   task.destroy();
-  TaskExtension::of(*loop).children.destroy(*this);
+  TaskExtension::of(core).children.destroy(*this);
   if (told == nullptr) return;
   --told->count_;
   if (failure != nullptr) {
@@ -70,6 +71,11 @@ void ScopeChild::end(const Failure* failure) {
 }
 
 namespace {
+// On the loop's clock; wraps after 49 days.
+std::uint32_t milliseconds(LoopCore& loop) {
+  return static_cast<std::uint32_t>(loop.now_ns() / 1'000'000);
+}
+
 LoopCore& current_loop() {
   LoopCore* const loop = LoopCore::current();
   if (loop == nullptr)
@@ -122,12 +128,11 @@ Scope::~Scope() {
 
 ScopeChild* Scope::add(Task<> task, const char* tag, SourceLocation where) {
   ScopeChild* const child = &TaskExtension::of(loop_).children.make();
-  child->owner = this;
-  child->loop = &loop_;
+  child->belongs.scope = this;
   child->task = std::move(task);
   child->tag = tag;
   child->where = where;
-  child->started_ns = loop_.now_ns();
+  child->started_ms = milliseconds(loop_);
   child->next = children_;
   if (children_ != nullptr) children_->previous = child;
   children_ = child;
@@ -163,7 +168,7 @@ void Scope::cancel() {
       continue;
     }
     child->is_cancel_asked = true;
-    child->owner = nullptr;
+    child->belongs.loop = &loop_;
     --count_;
     child->next = thread_tasks.ended;
     thread_tasks.ended = child;
@@ -193,10 +198,9 @@ void Scope::report(const Failure& failure) {
 void Scope::describe(std::string& text) const {
   for (const ScopeChild* child = children_; child != nullptr; child = child->next) {
     char line[256];
-    std::snprintf(
-        line, sizeof line, "task \"%s\" from %s:%u, %llu ms old\n", child->tag,
-        child->where.file_name(), child->where.line(),
-        static_cast<unsigned long long>((loop_.now_ns() - child->started_ns) / 1'000'000));
+    std::snprintf(line, sizeof line, "task \"%s\" from %s:%u, %u ms old\n", child->tag,
+                  child->where.file_name(), child->where.line(),
+                  milliseconds(loop_) - child->started_ms);
     text += line;
   }
 }

@@ -12,19 +12,22 @@ namespace weir::inline v0 {
 
 /// One child of a scope: its task, and whom to tell.
 struct ScopeChild final : TaskObserver {
-  Scope* owner = nullptr;  // null once the scope is gone while the child still runs
+  union Belongs {
+    Scope* scope = nullptr;
+    LoopCore* loop;  // is_cancel_asked: the scope may be gone while the child still runs
+  } belongs;
   ScopeChild* previous = nullptr;
   ScopeChild* next = nullptr;  // in its scope, or among the ended
   Task<> task;
   const char* tag = "";
   SourceLocation where;
-  LoopCore* loop = nullptr;
-  std::uint64_t started_ns = 0;
+  std::uint32_t started_ms = 0;
   bool is_cancel_asked = false;
 
   std::coroutine_handle<> on_done(PromiseBase& promise) noexcept override;
   void on_failed(PromiseBase& promise, const Error& error) override;
-  Scope* scope() const override { return owner; }
+  Scope* scope() const override { return is_cancel_asked ? nullptr : belongs.scope; }
+  LoopCore& loop() const { return is_cancel_asked ? *belongs.loop : belongs.scope->loop(); }
   /// Takes it out of its scope, destroys the task, and gives the record back.
   void end(const Failure* failure);
   void unlink();
