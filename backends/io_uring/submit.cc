@@ -15,21 +15,19 @@ namespace weir::inline v0::uring {
 // (SendOp::lazy), the entry is quiet: it does not wait for room, and does not report success. If the kernel took it
 // and nothing came, all was sent (end_quiet_sends). A part, or no room, is reported, and ends the wait.
 [[gnu::always_inline]] inline bool IoUring::prepare_send(SendOp& op, const Socket& to) {
-  const BufChain::Node* const first = op.chain->front();
-  const std::size_t bytes = first->buf.size();
-  const bool is_one_piece = first->next == nullptr && (op.bytes_max == 0 || bytes <= op.bytes_max);
-  if (!is_one_piece || op.zero_copy) return prepare_gather(op, to);
+  if (!op.is_piece) return prepare_gather(op, to);
   io_uring_sqe& entry = entry_for(op);
-  io_uring_prep_send(&entry, to.fd, first->buf.data(), bytes, send_flags_);
+  io_uring_prep_send(&entry, to.fd, op.piece, op.bytes_max, send_flags_);
   ++ring_.counters().opcodes[IORING_OP_SEND];
-  if (may_be_quiet(op)) be_quiet(op, entry, static_cast<std::uint32_t>(bytes));
+  if (may_be_quiet(op)) be_quiet(op, entry, op.bytes_max);
   return true;
 }
 
 Submitted IoUring::submit(Op& op) {
   if (op.kind != OpKind::send) return submit_other(op);
   auto& send = static_cast<SendOp&>(op);
-  WEIR_CHECK(send.chain->front() != nullptr);  // nothing to send
+  WEIR_CHECK(send.is_piece ? send.bytes_max != 0
+                           : send.chain->front() != nullptr);  // nothing to send
   Socket& to = socket(op.handle);
   WEIR_CHECK_GE(to.fd, 0);  // a handle that was closed
   ++to.in_flight;

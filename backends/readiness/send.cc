@@ -41,6 +41,9 @@ struct Gathered {
 }  // namespace
 
 bool ReadinessBackend::transmit(Slot& slot, const SendOp& op, Completion& out) {
+  if (op.is_piece) {
+    return complete_send(slot, op.bytes_max, os::send(slot.native, op.piece, op.bytes_max), out);
+  }
   const Gathered gathered(*op.chain, op.bytes_max != 0 ? op.bytes_max : op.chain->bytes());
   if (gathered.count == 0) return true;
   const os::Segment* segments = gathered.segments.data();

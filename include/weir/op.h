@@ -101,7 +101,7 @@ struct Op {
   OpId id = {~std::uint64_t{0}};  ///< slot from adopt() on; generation and kind new at every submit
   Op* next = nullptr;             ///< the backend's, while pending: FIFOs and overflow lists
   void (*on_complete)(Op& op, const Completion& completion) =
-      nullptr;                     ///< called by the loop's deliver step only
+      nullptr;  ///< called by the loop's deliver step only
   Handle handle;
   OpKind kind = OpKind::none;
   OpState state = OpState::idle;
@@ -111,7 +111,7 @@ struct Op {
   /// Its owner can be told without a completion: Sink::received, Sink::sent. Such a receive is a multishot one of any
   /// length from a group.
   bool is_direct : 1 = false;
-  bool is_timed : 1 = false;  ///< it has a deadline
+  bool is_timed : 1 = false;      ///< it has a deadline
   std::uint16_t undelivered = 0;  ///< completions in the sink that were not delivered yet
   std::uint16_t turn_mark = 0;    ///< low bits of the turn that turn_bytes belongs to
   std::uint32_t turn_bytes = 0;   ///< bytes delivered to the owner this turn
@@ -126,11 +126,15 @@ struct RecvOp : Op {
 };
 
 /// A gather send from the front of `chain`, which the stream owns and does not change below `bytes` until the
-/// terminal completion. A completion may report fewer bytes than asked for.
+/// terminal completion; or of one `piece`. A completion may report fewer bytes than asked for.
 struct SendOp : Op {
-  const BufChain* chain = nullptr;
+  union {
+    const BufChain* chain = nullptr;
+    const std::byte* piece;  ///< with is_piece: bytes_max bytes, in memory that outlives the op
+  };
   std::uint32_t bytes_max = 0;  ///< at most this much of the chain; 0: all
-  bool zero_copy = false;       ///< a wish; see Backend::submit
+  bool is_piece = false;
+  bool zero_copy = false;  ///< a wish; see Backend::submit. Not of a piece
   /// Nobody waits for the result: it may come together with the next event. An owner who begins to wait clears it,
   /// at any time before the terminal.
   bool lazy = false;

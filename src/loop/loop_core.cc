@@ -59,6 +59,9 @@ Result<void> LoopCore::start(std::string_view backend_name) {
   backend_reason = std::move(chosen->reason);
   backend_->provide(*group);
   sends_at_once = !backend_->caps().completion;
+  if (limits.zero_copy_bytes != 0 && backend_->caps().zero_copy_send) {
+    zero_copy_bytes = limits.zero_copy_bytes;
+  }
   watch_returns(true);
   newest_loop = this;
   system_calls_seen_ = os::system_calls();

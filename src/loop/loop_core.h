@@ -217,7 +217,8 @@ class LoopCore final : public Sink {
   std::unique_ptr<Pool> app_pool;    ///< sends of up to a block
   std::unique_ptr<LoopExtension> extensions[static_cast<int>(Extension::count)];
   Loop* facade = nullptr;
-  bool sends_at_once = false;  ///< Backend::send_now is worth a try
+  bool sends_at_once = false;                     ///< Backend::send_now is worth a try
+  std::size_t zero_copy_bytes = ~std::size_t{0};  ///< sends of at least this try it
   std::string backend_reason;
   std::uint64_t turn() const { return metrics.turns; }
   Backend& backend() { return *backend_; }

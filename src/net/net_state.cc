@@ -5,15 +5,7 @@
 
 namespace weir::inline v0 {
 
-namespace {
-std::size_t zero_copy_threshold(LoopCore& loop) {
-  const std::uint32_t bytes = loop.limits.zero_copy_bytes;
-  return bytes != 0 && loop.backend().caps().zero_copy_send ? bytes : ~std::size_t{0};
-}
-}  // namespace
-
-NetExtension::NetExtension(LoopCore& loop_core)
-    : loop(loop_core), zero_copy_bytes(zero_copy_threshold(loop_core)) {
+NetExtension::NetExtension(LoopCore& loop_core) : loop(loop_core) {
   loop.ledger.set_connection_of([](const LoanAccount& account) {
     const Handle handle = static_cast<const StreamCore&>(account).handle();
     return handle.valid() ? handle.value : Ledger::kNoConnection;

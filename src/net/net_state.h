@@ -34,7 +34,6 @@ struct NetExtension final : LoopExtension {
   mutable RecordSlab<ListenerCore> listeners;
   RecordSlab<ConnectRecord> connects;
   RecordSlab<StreamCore::Aside> asides;
-  const std::size_t zero_copy_bytes;  // sends of at least this try it
   std::uint32_t next_generation = 1;  // of loan accounts
   void stop_waiting(ListenerCore& listener);
   ListenerCore* waiting_listeners = nullptr;

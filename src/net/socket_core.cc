@@ -45,7 +45,8 @@ Buf SocketCore::take_buffer(const Completion& completion) {
 // kernel takes at once.
 [[gnu::always_inline]] inline void SocketCore::flush() {
   clear(kFlushQueued);
-  if (!has(kHasSlice) || !loop_.sends_at_once) return flush_now();
+  if (!has(kHasSlice)) return flush_now();
+  if (!loop_.sends_at_once) return send_slice();
   const Buf& slice = out_.slice;
   const std::int64_t taken = loop_.backend().send_now(handle(), slice.data(), slice.size());
   if (taken == static_cast<std::int64_t>(slice.size())) [[likely]]
@@ -72,11 +73,15 @@ void SocketCore::on_bytes(Sink& sink, RecvOp& op, Block& block, std::uint32_t le
 // The end of a send that nobody waits for runs no code but this stream's own.
 void SocketCore::on_sent_at_once(Sink& sink, SendOp& op, std::uint32_t bytes) {
   auto& core = static_cast<SocketCore&>(static_cast<SocketSend&>(op));
-  if (!op.lazy || core.is_closing() || core.outbox().bytes() != bytes) [[unlikely]]
+  if (!op.lazy || core.is_closing() || core.queued_bytes() != bytes) [[unlikely]]
     return sink.queue_sent(op, bytes);
   static_cast<LoopCore&>(sink).end_direct(op);
   core.clear(kSendBusy);
-  core.sent(bytes);
+  if (core.has(kHasSlice)) {
+    core.sent_slice();
+  } else {
+    core.sent(bytes);
+  }
 }
 
 void SocketCore::arm_read() {
@@ -112,6 +117,22 @@ void SocketCore::on_received(const Completion& completion) {
   if (is_closing() && completion.is_terminal()) close_when_idle();
 }
 
+// A slice that the kernel will take later stays where it is.
+void SocketCore::send_slice() {
+  const Buf& slice = out_.slice;
+  if (is_send_busy() || slice.size() >= loop_.zero_copy_bytes) return flush_now();
+  SendOp& op = send();
+  op.kind = OpKind::send;
+  op.is_piece = true;
+  op.piece = slice.data();
+  op.bytes_max = static_cast<std::uint32_t>(slice.size());
+  op.zero_copy = false;
+  op.lazy = may_be_lazy();
+  set(kSendBusy);
+  Completion completion;
+  if (loop_.submit_inline(op, completion)) on_sent(completion);
+}
+
 // What is left of a slice of which the kernel took `taken` bytes.
 void SocketCore::send_rest(std::int64_t taken) {
   queue_slice();
@@ -127,11 +148,12 @@ void SocketCore::send_outbox() {
   const NetExtension& net = NetExtension::of(loop_);
   SendOp& op = send();
   op.kind = OpKind::send;
+  op.is_piece = false;
   op.chain = &outbox();
-  // A receive that keeps the loop alive will bring the next event; until then nobody needs to hear of this one.
-  op.lazy = is_read_armed() && recv().keeps_alive && !is_send_awaited();
+  op.bytes_max = 0;
+  op.lazy = may_be_lazy();
   do {
-    op.zero_copy = outbox().bytes() >= net.zero_copy_bytes && net.is_zero_copy_worth_it();
+    op.zero_copy = outbox().bytes() >= loop_.zero_copy_bytes && net.is_zero_copy_worth_it();
     set(kSendBusy);
     Completion completion;
     if (!loop_.submit_inline(op, completion)) return;
@@ -158,6 +180,7 @@ void SocketCore::on_sent(const Completion& completion) {
   if (is_closing()) return close_when_idle();
   if (send().kind == OpKind::shutdown) return fin_sent(completion.result);
   if (completion.result < 0) return send_failed(completion.result);
+  queue_slice();
   sent(static_cast<std::uint32_t>(completion.result));
   if (!outbox().empty()) send_outbox();
 }

@@ -43,7 +43,10 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
     return static_cast<SocketCore&>(static_cast<SocketRecv&>(op));
   }
   static void on_sent_at_once(Sink& sink, SendOp& op, std::uint32_t bytes);
+  void send_slice();
   void send_rest(std::int64_t taken);
+  /// A receive that keeps the loop alive will bring the next event; until then nobody needs to hear of a send.
+  bool may_be_lazy() const { return is_read_armed() && recv().keeps_alive && !is_send_awaited(); }
   void on_received(const Completion& completion);
   void on_sent(const Completion& completion);
   void close_when_idle();

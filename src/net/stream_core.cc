@@ -372,6 +372,7 @@ void StreamCore::release() {
 }
 
 void StreamCore::closed() {
+  queue_slice();
   outbox().clear();
   set_queued_pinned(0);
   loop_.notify_close(*this);

@@ -171,6 +171,7 @@ void StreamCore::after_sent(std::uint32_t pinned_bytes) {
 void StreamCore::send_failed(std::int32_t result) {
   if (has(kClosing)) return;
   set_write_error(result);
+  queue_slice();
   outbox().clear();
   set_queued_pinned(0);
   if (has(kHandled)) return close(Error::of(write_errc(), Operation::write), false);
@@ -201,7 +202,7 @@ void StreamCore::update_pressure() {
 
 bool StreamCore::is_write_wait_over() const {
   if (has(kWaitsForFin)) return has(kFinDone);
-  if (has(kWaitsForFlush)) return outbox().empty();
+  if (has(kWaitsForFlush)) return queued_bytes() == 0;
   return !has(kPressured);
 }
 

@@ -218,6 +218,7 @@ class ReadsAfterTheResult final : public Broken {
   Submitted submit(Op& op) override {
     if (op.kind != OpKind::send) return Broken::submit(op);
     const auto& send = static_cast<const SendOp&>(op);
+    if (send.is_piece) return Broken::submit(op);
     for (const BufChain::Node* node = send.chain->front(); node != nullptr; node = node->next) {
       unsent_.emplace_back(op.handle, node->buf.share());
     }

@@ -71,8 +71,11 @@ class Chaos final : public Decorator {
     } else if (op.kind == OpKind::send) {
       auto& send = static_cast<SendOp&>(op);
       bytes_max = &send.bytes_max;
-      whole = static_cast<std::uint32_t>(send.chain->bytes());
-      if (send.bytes_max != 0) whole = std::min(whole, send.bytes_max);
+      whole = send.bytes_max;
+      if (!send.is_piece) {
+        whole = static_cast<std::uint32_t>(send.chain->bytes());
+        if (send.bytes_max != 0) whole = std::min(whole, send.bytes_max);
+      }
     }
     if (whole < 2 || !one_in(3)) return;
     shortened_[op.id.value] = *bytes_max;
