@@ -55,6 +55,7 @@ class WEIR_API Signals {
     Signal got_{};
   };
   /// The next signal; those that come together are given one after another, lowest number first. One waiter at a time.
+  /// Errors: closed, when the Signals are destroyed while it waits.
   Next next() { return Next(watch_); }
   void unref();  ///< from now on not even then; call it while nobody waits
 

@@ -65,9 +65,16 @@ struct SignalWatch : PollOp {
     loop.add_active(-counted());
   }
 
+  // The Signals are gone: who waits is told, and must not come back to this, which may be gone before it runs.
   void release() {
     is_closing = true;
-    if (waiter != nullptr) abandon();
+    if (waiter != nullptr) {
+      Signals::Next& told = *waiter;
+      abandon();
+      told.watch_ = nullptr;
+      told.fail_with(Error::of(Errc::closed, Operation::wait));
+      told.wake_soon(loop);
+    }
     if (state == OpState::idle) return finish();
     loop.cancel(*this);
   }
@@ -102,6 +109,8 @@ void Signals::unref() {
 }
 
 bool Signals::Next::suspend() { return watch_->begin_wait(*this); }
-void Signals::Next::abandon() { watch_->abandon(); }
+void Signals::Next::abandon() {
+  if (watch_ != nullptr) watch_->abandon();
+}
 
 }  // namespace weir::inline v0

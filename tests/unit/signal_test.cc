@@ -98,6 +98,36 @@ TEST_P(SignalTest, AreReleasedWithTheWatch) {
   sigaction(SIGUSR1, &former, nullptr);
 }
 
+TEST_P(SignalTest, DestroyedTheyTellWhoWaits) {
+  auto signals = std::make_unique<Signals>(loop(), std::initializer_list<Signal>{Signal::user1});
+  Error told;
+  const auto waits = [&]() -> Task<> {
+    Result<Signal> got = co_await result(signals->next());
+    told = got.error();
+  };
+  const auto destroys = [&]() -> Task<> {
+    co_await yield();
+    signals.reset();
+  };
+  const auto both = [&]() -> Task<> { co_await when_all(waits(), destroys()); };
+  EXPECT_TRUE(run(both).ok());
+  EXPECT_EQ(told, Errc::closed);
+  EXPECT_FALSE(loop().run());
+}
+
+// The watch is gone for good before the task that waited for it ends.
+TEST_P(SignalTest, DestroyedTheyLeaveAWaiterThatEndsBeforeItIsTold) {
+  auto signals = std::make_unique<Signals>(loop(), std::initializer_list<Signal>{Signal::user1});
+  const auto waits = [&]() -> Task<> { static_cast<void>(co_await signals->next()); };
+  Scope scope;
+  scope.spawn(waits(), "waits");
+  rig_->turns(2);
+  signals.reset();
+  scope.cancel();
+  rig_->turns(3);
+  EXPECT_FALSE(loop().run());
+}
+
 TEST_P(SignalTest, ManyWatchesOneAfterAnother) {
   for (int i = 0; i < 200; ++i) {
     Signals signals(loop(), {Signal::user1});
