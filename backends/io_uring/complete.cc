@@ -16,6 +16,7 @@ bool is_try_again(std::int32_t result) { return result == -EAGAIN || result == -
 bool is_of_the_connection(std::int32_t result) {
   switch (-result) {
     case ECONNABORTED:
+    case EPERM:
     case EPROTO:
     case ENETDOWN:
     case ENOPROTOOPT:

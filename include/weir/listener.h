@@ -1,5 +1,6 @@
 // Listener: a bound socket that gives streams, to a task or to a handler. It accepts at most Limits::accepts_per_turn a
-// turn, stops at Limits::connections_max, and answers exhausted descriptors with a reserve it keeps for that.
+// turn, stops at Limits::connections_max, and answers exhausted descriptors with a reserve it keeps for that. Without
+// descriptors or memory it rests and tries again; a connection that died in the queue is passed over.
 //
 //     auto listener = weir::Listener::listen(*loop, weir::Address::parse("127.0.0.1:0").value()).value();
 //     for (;;) sessions.spawn(echo(co_await listener.accept()), "echo");
@@ -36,7 +37,7 @@ struct ListenOptions {
 
 class ListenerHandler {
  public:
-  virtual void on_accept(Stream stream) = 0;
+  virtual void on_accept(Stream stream) = 0;  ///< one that throws loses that stream only
   virtual void on_error(const Error& error) = 0;  ///< accepting has ended
 
  protected:

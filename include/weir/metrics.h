@@ -40,6 +40,7 @@ struct WEIR_API Metrics {
   std::uint64_t connections = 0;            ///< gauge
   std::uint64_t connections_refused = 0;    ///< by policy, at the connection limit
   std::uint64_t descriptors_exhausted = 0;  ///< EMFILE or ENFILE at accept
+  std::uint64_t accept_rests = 0;           ///< times accepting rested: no descriptors, no memory
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
   std::uint64_t receives = 0;

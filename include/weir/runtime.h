@@ -46,6 +46,7 @@ class WEIR_API Runtime {
 
   /// Listens at `address` on every loop and runs `session` for each connection, at most `scope.max_count` a loop.
   /// Returns the address with the port that was bound. Errors: those of Listener::listen.
+  /// What ends a session, or the accepting itself (tag "accept"), is told to `scope.on_error`.
   /// While the runtime stops, a session's read that waits with nothing received sees the end of stream, so that
   /// `while (Buf b = co_await peer.read())` finishes by itself; what is not through after `drain` is ended.
   Result<Address> serve(const Address& address, Session session, const ListenOptions& options = {},

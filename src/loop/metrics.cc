@@ -42,6 +42,7 @@ constexpr Field kFields[] = {
     WEIR_FIELD(connections),
     WEIR_FIELD(connections_refused),
     WEIR_FIELD(descriptors_exhausted),
+    WEIR_FIELD(accept_rests),
     WEIR_FIELD(bytes_received),
     WEIR_FIELD(bytes_sent),
     WEIR_FIELD(receives),

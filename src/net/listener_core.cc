@@ -7,12 +7,27 @@
 namespace weir::inline v0 {
 
 namespace {
-// After exhausted descriptors, when nothing of ours closes before.
+// How long accepting rests without descriptors or memory, when nothing of ours closes before.
 constexpr std::uint64_t kRetryNs = 100'000'000;
 
-bool is_exhausted(std::int32_t result) {
-  return result == -static_cast<std::int32_t>(Errc::too_many_open_files) ||
-         result == -static_cast<std::int32_t>(Errc::too_many_open_files_system);
+// What an accept's error says about the listener.
+enum class AcceptError : std::uint8_t {
+  for_good,
+  this_connection,
+  without_descriptors,
+  without_memory
+};
+
+AcceptError sort_failure(std::int32_t result) {
+  switch (static_cast<Errc>(-result)) {
+    case Errc::too_many_open_files:
+    case Errc::too_many_open_files_system: return AcceptError::without_descriptors;
+    case Errc::out_of_memory:
+    case Errc::no_buffers: return AcceptError::without_memory;
+    case Errc::connection_aborted:                                  // that client went away,
+    case Errc::not_permitted: return AcceptError::this_connection;  // or a filter refused it
+    default: return AcceptError::for_good;
+  }
 }
 }  // namespace
 
@@ -118,22 +133,24 @@ void ListenerCore::give(Stream stream) {
     waiter->stream_ = std::move(stream);
     waiter->wake();
   } else if (handler_ != nullptr) {
-    handler_->on_accept(std::move(stream));
+    loop_.guard([&] { handler_->on_accept(std::move(stream)); });  // the next one may be fine
   } else {
     queue_.push_back(std::move(stream));
   }
 }
 
 void ListenerCore::on_failed(std::int32_t result) {
-  if (is_exhausted(result)) return on_descriptors_exhausted(result);
-  if (result == -static_cast<std::int32_t>(Errc::connection_aborted))
-    return;  // that client went away; go on
-  fail(result);
+  switch (sort_failure(result)) {
+    case AcceptError::without_descriptors: return on_descriptors_exhausted();
+    case AcceptError::without_memory: return rest();
+    case AcceptError::this_connection: return;
+    case AcceptError::for_good: return fail(result);
+  }
 }
 
 // No descriptor is left for the connection that waits. With the reserve it is accepted and reset, so that its client
 // hears; without, accepting rests until something closes.
-void ListenerCore::on_descriptors_exhausted(std::int32_t) {
+void ListenerCore::on_descriptors_exhausted() {
   ++loop_.metrics.descriptors_exhausted;
   if (options_.at_descriptor_limit == Overload::reset && reserve_ >= 0) {
     os::close(static_cast<os::Native>(std::exchange(reserve_, -1)));
@@ -144,6 +161,12 @@ void ListenerCore::on_descriptors_exhausted(std::int32_t) {
     reserve_ = os::open_reserve();
     is_shedding_ = false;
   }
+  rest();
+}
+
+// The connection stays in the kernel's queue; it is asked for again when something of ours closes, or a while later.
+void ListenerCore::rest() {
+  ++loop_.metrics.accept_rests;
   wait_for_room();
   if (retry_ != nullptr) return;
   retry_ = &loop_.make_deadline(loop_.now_ns() + kRetryNs, this, [](TimerNode& node) {

@@ -39,7 +39,8 @@ class ListenerCore final : public LoopClient, private ListenerAccept {
   void on_completion(const Completion& completion);
   void on_accepted(Handle handle);
   void on_failed(std::int32_t result);
-  void on_descriptors_exhausted(std::int32_t result);
+  void on_descriptors_exhausted();
+  void rest();
   void give(Stream stream);
   void fail(std::int32_t result);
   void wait_for_room();

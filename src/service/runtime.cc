@@ -25,8 +25,8 @@ constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
 struct Worker {
   std::uint32_t index = 0;
   std::unique_ptr<Loop> loop;
-  std::unique_ptr<Scope> acceptors;  // accept tasks and the watch of signals: ended first
   std::vector<std::unique_ptr<Scope>> sessions;      // one a service
+  std::vector<std::unique_ptr<Scope>> acceptors;     // its accept task, under it; ended first
   std::vector<std::unique_ptr<Listener>> listeners;  // of services that accept by themselves
   std::unique_ptr<Timer> drain_timer;
   std::unique_ptr<Timer> sweep_timer;
@@ -39,7 +39,9 @@ Task<> accept_sessions(Listener listener, Scope& sessions, const Session& sessio
   for (;;) {
     co_await sessions.has_room();
     Stream peer = co_await listener.accept();
-    sessions.spawn(session(std::move(peer)), "session");
+    Task<> task;
+    sessions.loop().guard([&] { task = session(std::move(peer)); });
+    if (task.valid()) sessions.spawn(std::move(task), "session");
   }
 }
 
@@ -96,10 +98,6 @@ Result<void> Runtime::State::make_loop(Worker& worker) {
   Result<std::unique_ptr<Loop>> made = Loop::make(options.loop);
   if (!made.ok()) return made.error();
   worker.loop = std::move(*made);
-  ScopeOptions quiet;
-  quiet.on_error = [](const Failure&, void*) {};  // accepting ends with the listener
-  worker.acceptors =
-      std::make_unique<Scope>(worker.loop->core(), nullptr, quiet, SourceLocation::current());
   worker.loop->core().add_active(1);  // until it is stopped
   return {};
 }
@@ -162,11 +160,17 @@ Result<Address> Runtime::serve(const Address& address, Session session,
   if (Result<void> started = start(); !started.ok()) return started.error();
   state_->session_functions.push_back(std::make_unique<Session>(std::move(session)));
   const Session& function = *state_->session_functions.back();
+  ScopeOptions accepting;  // what ends it is told to the sessions' on_error, and has their policy
+  accepting.policy = scope.policy;
   return state_->listen(address, options, [&](Worker& worker, Listener listener) {
-    worker.sessions.push_back(std::make_unique<Scope>(worker.loop->core(), &worker.loop->scope(),
-                                                      scope, SourceLocation::current()));
-    worker.acceptors->spawn(accept_sessions(std::move(listener), *worker.sessions.back(), function),
-                            "accept");
+    LoopCore& core = worker.loop->core();
+    worker.sessions.push_back(
+        std::make_unique<Scope>(core, &worker.loop->scope(), scope, SourceLocation::current()));
+    Scope& sessions = *worker.sessions.back();
+    worker.acceptors.push_back(
+        std::make_unique<Scope>(core, &sessions, accepting, SourceLocation::current()));
+    worker.acceptors.back()->spawn(accept_sessions(std::move(listener), sessions, function),
+                                   "accept");
   });
 }
 
@@ -198,8 +202,8 @@ void Runtime::State::run_loop(Worker& worker) {
   worker.loop->run();
   worker.drain_timer.reset();
   worker.sweep_timer.reset();
+  worker.acceptors.clear();
   worker.sessions.clear();
-  worker.acceptors.reset();
   worker.listeners.clear();
   worker.metrics = worker.loop->metrics();
   const std::lock_guard lock(loops_mutex);
@@ -211,7 +215,7 @@ void Runtime::State::begin_stop(Worker& worker) {
   if (worker.is_stopping) return;
   worker.is_stopping = true;
   LoopCore& core = worker.loop->core();
-  worker.acceptors->cancel();
+  for (const auto& scope : worker.acceptors) scope->cancel();
   worker.listeners.clear();
   worker.sweep_timer = std::make_unique<Timer>(*worker.loop);
   worker.sweep_timer->unref();
