@@ -70,15 +70,28 @@ bool ListenerCore::is_near_limit() const {
 
 void ListenerCore::wait_for_room() {
   if (is_waiting_for_room_) return;
-  is_waiting_for_room_ = true;
+  note_waiting(true);
   NetExtension& net = NetExtension::of(loop_);
   next_waiting = net.waiting_listeners;
   net.waiting_listeners = this;
   if (op().state != OpState::idle) loop_.cancel(op());
 }
 
+// A listener that waits to accept keeps the loop alive, whether an op is in flight for it or not.
+void ListenerCore::note_waiting(bool is_waiting) {
+  if (is_waiting == is_waiting_for_room_) return;
+  is_waiting_for_room_ = is_waiting;
+  if (is_ref_) loop_.add_active(is_waiting ? 1 : -1);
+}
+
+void ListenerCore::stop_waiting() {
+  if (is_waiting_for_room_) NetExtension::of(loop_).stop_waiting(*this);
+  note_waiting(false);
+  if (retry_ != nullptr) loop_.drop_deadline(*std::exchange(retry_, nullptr));
+}
+
 void ListenerCore::go_on() {
-  is_waiting_for_room_ = false;
+  note_waiting(false);
   if (retry_ != nullptr) {
     loop_.drop_deadline(*retry_);
     retry_ = nullptr;
@@ -231,6 +244,7 @@ void ListenerCore::start(ListenerHandler& handler) {
 
 void ListenerCore::pause() {
   is_paused_ = true;
+  stop_waiting();
   if (op().state != OpState::idle) loop_.cancel(op());
 }
 
@@ -243,6 +257,7 @@ void ListenerCore::set_ref(bool is_ref) {
   if (is_ref == is_ref_) return;
   is_ref_ = is_ref;
   if (op().state != OpState::idle) loop_.add_active(is_ref ? 1 : -1);
+  if (is_waiting_for_room_) loop_.add_active(is_ref ? 1 : -1);
   op().keeps_alive = is_ref;
 }
 
@@ -257,8 +272,7 @@ void ListenerCore::release() {
   }
   for (Stream& stream : queue_) stream.reset();
   queue_.clear();
-  if (is_waiting_for_room_) NetExtension::of(loop_).stop_waiting(*this);
-  if (retry_ != nullptr) loop_.drop_deadline(*std::exchange(retry_, nullptr));
+  stop_waiting();
   if (op().state != OpState::idle) loop_.cancel(op());
   close_when_idle();
 }

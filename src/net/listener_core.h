@@ -44,6 +44,8 @@ class ListenerCore final : public LoopClient, private ListenerAccept {
   void give(Stream stream);
   void fail(std::int32_t result);
   void wait_for_room();
+  void stop_waiting();
+  void note_waiting(bool is_waiting);
   void close_when_idle();
   AcceptOp& op() { return *this; }
   const AcceptOp& op() const { return *this; }

@@ -99,6 +99,48 @@ TEST_P(AcceptFaultTest, WithoutMemoryItRestsInsteadOfTryingAgainAtOnce) {
   EXPECT_TRUE(rig_->until([&] { return rig_->metrics().accept_rests == 2; }));
 }
 
+TEST_P(AcceptFaultTest, RestingItKeepsTheLoopAlive) {
+  accept_errors = {EMFILE, ENOMEM};
+  Acceptor acceptor;
+  Listener listener = listen({.at_descriptor_limit = Overload::wait});
+  listener.start(acceptor);
+  rig_->turns(5);
+  EXPECT_EQ(rig_->metrics().accept_rests, 1u);
+  EXPECT_TRUE(rig_->loop().is_alive());
+  Timer stops(rig_->loop());
+  stops.unref();  // the listener alone is what the loop runs for, through a second rest too
+  stops.arm(300ms, [&] { rig_->loop().stop(); });
+  EXPECT_TRUE(rig_->loop().run());
+  EXPECT_EQ(rig_->metrics().accept_rests, 2u);
+}
+
+TEST_P(AcceptFaultTest, RestingUnreferencedOrPausedItDoesNot) {
+  for (const bool is_paused : {false, true}) {
+    accept_errors = {EMFILE};
+    Acceptor acceptor;
+    Listener listener = listen({.at_descriptor_limit = Overload::wait});
+    listener.start(acceptor);
+    rig_->turns(5);
+    is_paused ? listener.pause() : listener.unref();
+    EXPECT_FALSE(rig_->loop().is_alive());
+    is_paused ? listener.resume() : listener.ref();
+    EXPECT_TRUE(rig_->loop().is_alive());
+    ASSERT_TRUE(connect_to(listener.local_address()).ok());
+    EXPECT_TRUE(rig_->until([&] { return acceptor.streams.size() == 1; }));
+    clients_.clear();
+  }
+}
+
+TEST_P(AcceptFaultTest, ClosedWhileItRestsItKeepsNothingAlive) {
+  accept_errors = {EMFILE};
+  Acceptor acceptor;
+  Listener listener = listen({.at_descriptor_limit = Overload::wait});
+  listener.start(acceptor);
+  rig_->turns(5);
+  listener.close();
+  EXPECT_FALSE(rig_->loop().run());
+}
+
 TEST_P(AcceptFaultTest, OthersEndItAndAreTold) {
   accept_errors = {EINVAL};
   Acceptor acceptor;
