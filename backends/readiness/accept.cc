@@ -72,6 +72,7 @@ std::uint32_t ReadinessBackend::batch_of(Slot& slot, const AcceptOp& op) const {
   const std::uint32_t budget =
       op.accepts_max != 0 ? op.accepts_max : context_.limits.accepts_per_turn;
   const bool left_some = slot.turn + 1 == turn_ && slot.accept_batch != 0;
+  context_.metrics.accept_budget_hits += left_some && slot.accept_batch == budget;
   slot.accept_batch =
       static_cast<std::uint16_t>(left_some ? std::min(slot.accept_batch * 2u, budget) : 1u);
   slot.turn = turn_;

@@ -15,6 +15,7 @@ struct WEIR_API Metrics {
   std::uint64_t stale_completions = 0;    ///< of ops that were gone: dropped
   std::uint64_t deliver_budget_hits = 0;  ///< turns that left completions for the next
   std::uint64_t socket_budget_hits = 0;   ///< sockets that left bytes for the next turn
+  std::uint64_t accept_budget_hits = 0;   ///< listeners that left connections for the next turn
   std::uint64_t timers_fired = 0;
   std::uint64_t timer_budget_hits = 0;
   std::uint64_t posts_run = 0;

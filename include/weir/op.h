@@ -114,7 +114,7 @@ struct Op {
   bool is_timed : 1 = false;      ///< it has a deadline
   std::uint16_t undelivered = 0;  ///< completions in the sink that were not delivered yet
   std::uint16_t turn_mark = 0;    ///< low bits of the turn that turn_bytes belongs to
-  std::uint32_t turn_bytes = 0;   ///< bytes delivered to the owner this turn
+  std::uint32_t turn_bytes = 0;   ///< bytes, or connections, delivered to the owner this turn
 };
 static_assert(sizeof(void*) != 8 || sizeof(Op) == 40);
 

@@ -271,6 +271,7 @@ class LoopCore final : public Sink {
   void deliver_one(const Completion& completion);
   void deliver_timed(Op& op, Completion completion);
   bool is_behind_deferred(const Op& op);
+  bool has_had_its_accepts(Op& op);
   void print_stuck(const Op& op, std::uint64_t age_ns) const;
   void on_unowned(const Completion& completion) override;
   void run_demoted();

@@ -19,6 +19,7 @@ constexpr Field kFields[] = {
     WEIR_FIELD(stale_completions),
     WEIR_FIELD(deliver_budget_hits),
     WEIR_FIELD(socket_budget_hits),
+    WEIR_FIELD(accept_budget_hits),
     WEIR_FIELD(timers_fired),
     WEIR_FIELD(timer_budget_hits),
     WEIR_FIELD(posts_run),

@@ -186,8 +186,10 @@ inline void LoopCore::deliver_one(const Completion& completion) {
       ++metrics.socket_budget_hits;
       return defer(completion);
     }
+  } else if (completion.has(kHandle)) {
+    if (has_had_its_accepts(*op)) return defer(completion);
   } else if (op->undelivered > 1 && !deferred_.empty() && is_behind_deferred(*op)) {
-    return defer(completion);  // an end or an error must not overtake the bytes before it
+    return defer(completion);  // an end or an error must not overtake what came before it
   }
   --op->undelivered;
   ++metrics.completions;
@@ -196,6 +198,17 @@ inline void LoopCore::deliver_one(const Completion& completion) {
     if (op->is_timed) return deliver_timed(*op, completion);
   }
   op->on_complete(*op, completion);
+}
+
+// A kernel that accepts by itself brings more than a listener may give in one turn.
+bool LoopCore::has_had_its_accepts(Op& op) {
+  const auto mark = static_cast<std::uint16_t>(metrics.turns);
+  if (std::exchange(op.turn_mark, mark) != mark) op.turn_bytes = 0;
+  const std::uint32_t own_max = static_cast<const AcceptOp&>(op).accepts_max;
+  const std::uint32_t accepts_max = own_max != 0 ? own_max : limits.accepts_per_turn;
+  if (++op.turn_bytes <= accepts_max) return false;
+  metrics.accept_budget_hits += op.turn_bytes == accepts_max + 1;
+  return true;
 }
 
 bool LoopCore::is_behind_deferred(const Op& op) {

@@ -129,7 +129,8 @@ void a_flood_whose_owner_is_slow(Rig& rig) {
   DEMAND_EQ(rig, first_difference(flooded.bytes), std::string::npos);
 }
 
-// A listener takes its budget of connections in a turn, and the others' bytes come in between.
+// A listener takes its budget of connections in a poll. Where the kernel accepts by itself, the loop budgets delivery
+// (the streams' row NoMoreThanItsShareATurn), and a backend must not pile up more than a few turns' worth.
 void accepts_per_turn(Rig& rig) {
   const Handle listener = rig.listen(Family::ipv4, 256);
   auto& accept = rig.accept(listener);

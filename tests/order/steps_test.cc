@@ -467,5 +467,22 @@ TEST_F(Turn, T16_CloseNotificationsRunLastInTheOrderInWhichTheClosesEnded) {
   turn();
 }
 
+TEST_F(Turn, T17_AListenerGivesItsShareATurnAndItsEndComesLast) {
+  SeenOp<AcceptOp> op(loop(), OpKind::accept, [this](const Completion& got) {
+    note(got.has(kHandle) ? std::to_string(got.buffer) : "end");
+  });
+  op.multishot = true;
+  op.accepts_max = 2;
+  loop().submit(op);
+  for (std::uint32_t i = 1; i <= 5; ++i)
+    backend().script.push_back({.id = op.id, .flags = kHandle | kMore, .buffer = i});
+  backend().end(op, -ENOMEM);
+  for (const char* wanted : {"1 2", "3 4", "5 end"}) {
+    turn();
+    EXPECT_EQ(log(), wanted);
+  }
+  EXPECT_EQ(loop().metrics().accept_budget_hits, 2u);
+}
+
 }  // namespace
 }  // namespace weir::test

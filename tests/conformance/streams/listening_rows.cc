@@ -33,6 +33,25 @@ void each_comes_once(StreamRig& rig) {
   DEMAND(rig, taker.errors.empty());
 }
 
+// However many wait, one listener gives its share of them in a turn, and another one's come in between.
+void no_more_than_its_share_a_turn(StreamRig& rig) {
+  Listener flooded = rig.listen(), polite = rig.listen();
+  Taker taker, other;
+  flooded.start(taker);
+  polite.start(other);
+  rig.settle();
+  std::vector<Peer> peers;
+  for (int i = 0; i < 60; ++i) peers.push_back(Peer::connect(flooded.local_address()));
+  peers.push_back(Peer::connect(polite.local_address()));
+  std::size_t before = 0;
+  AWAIT(rig, [&] {
+    rig.demand(taker.streams.size() - before <= rig.options().accepts_per_turn, "its share",
+               __FILE__, __LINE__);
+    before = taker.streams.size();
+    return taker.streams.size() == 60 && other.streams.size() == 1;
+  }());
+}
+
 void paused(StreamRig& rig) {
   Listener listener = rig.listen();
   Taker taker;
@@ -170,10 +189,12 @@ void closed_with_connections_waiting(StreamRig& rig) {
   DEMAND(rig, !Peer::connect(address).is_open());
 }
 
+constexpr StreamRigOptions kEightAccepts{.accepts_per_turn = 8};
 constexpr StreamRigOptions kFourConnections{.connections_max = 4};
 
 const StreamRow kRows[] = {
     {"AcceptEachOnce", 1, each_comes_once},
+    {"NoMoreThanItsShareATurn", 0, no_more_than_its_share_a_turn, kEightAccepts},
     {"AnAbandonedAcceptLosesNone", 3, an_abandoned_accept_loses_none},
     {"ListenerPaused", 7, paused},
     {"ListenerClosedWithConnectionsWaiting", 5, closed_with_connections_waiting},

@@ -18,6 +18,7 @@ Limits limits_for(const StreamRigOptions& options) {
   limits.overflow_bytes = 0;
   limits.loan_bytes_max = options.block_bytes * options.loan_blocks;
   limits.connections_max = options.connections_max;
+  limits.accepts_per_turn = options.accepts_per_turn;
   limits.copy_break_bytes = std::min(limits.copy_break_bytes, options.block_bytes);
   return limits;
 }

@@ -55,6 +55,7 @@ struct StreamRigOptions {
   std::uint32_t blocks = 256;
   std::uint32_t loan_blocks = 64;  ///< of one connection
   std::uint32_t connections_max = 1024;
+  std::uint32_t accepts_per_turn = 32;
   std::chrono::milliseconds patience{5000};
 };
 
