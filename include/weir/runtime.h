@@ -56,7 +56,8 @@ class WEIR_API Runtime {
 
   /// Runs until a signal or stop(), drains, and returns. Loop 0 runs on the calling thread.
   void run();
-  void stop();  ///< any thread; coalesced
+  /// From any thread; coalesced. Before run(), and before start() too, it is remembered: run() then drains at once.
+  void stop();
   bool is_stopping() const;
 
   std::uint32_t loop_count() const;

@@ -68,7 +68,7 @@ struct Runtime::State {
   std::string backend;     // of loop 0
   std::string backend_reason;
   bool is_started = false;
-  bool has_run = false;
+  std::atomic<bool> has_run{false};
 
   Result<void> make_loop(Worker& worker);
   void run_loop(Worker& worker);
@@ -77,6 +77,7 @@ struct Runtime::State {
   static void end_drain(Worker& worker);
   Task<> watch_signals(std::unique_ptr<Signals> signals);
   void stop_all();
+  void post_stop();
   void post_to(Worker& worker, Job job);
   Result<Address> listen(const Address& address, ListenOptions options, const UseListener& use);
 };
@@ -242,8 +243,13 @@ void Runtime::State::end_drain(Worker& worker) {
   NetExtension::of(worker.loop->core()).on_shutdown();
 }
 
+// Before run() there may be no loop yet, and a service may still be added: run() then begins with the stop. Of the two
+// flags each side sets its own and looks at the other's, so one of them posts; both do no harm.
 void Runtime::State::stop_all() {
-  if (is_stopping.exchange(true)) return;
+  if (!is_stopping.exchange(true) && has_run) post_stop();
+}
+
+void Runtime::State::post_stop() {
   for (Worker& worker : workers) post_to(worker, [this, &worker] { begin_stop(worker); });
 }
 
@@ -252,6 +258,7 @@ void Runtime::run() {
   WEIR_CHECK(state.is_started);
   WEIR_CHECK(!state.has_run);
   state.has_run = true;
+  if (state.is_stopping) state.post_stop();
   state.run_loop(state.workers[0]);
   for (std::thread& thread : state.threads) thread.join();
 }

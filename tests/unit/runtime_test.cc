@@ -332,6 +332,34 @@ TEST_P(RuntimeTest, AStopBeforeTheRunEndsIt) {
   runtime.run();
 }
 
+TEST_P(RuntimeTest, AStopBeforeTheStartEndsTheRun) {
+  Runtime runtime(options(2));
+  runtime.stop();
+  EXPECT_TRUE(runtime.is_stopping());
+  EXPECT_TRUE(runtime.start().ok());
+  EXPECT_TRUE(runtime.serve(Address::loopback(0), echo).ok());
+  runtime.run();
+}
+
+// The loops of other threads wait for the run: a service may be added until then.
+TEST_P(RuntimeTest, AfterAStopBeforeTheRunServicesCanStillBeAdded) {
+  Runtime runtime(options(3));
+  EXPECT_TRUE(runtime.start().ok());
+  runtime.stop();
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(runtime.serve(Address::loopback(0), echo).ok());
+  runtime.run();
+}
+
+TEST_P(RuntimeTest, AStopFromAnotherThreadWhileItStartsIsNotLost) {
+  for (int i = 0; i < 20; ++i) {
+    Runtime runtime(options(2));
+    std::thread stops([&] { runtime.stop(); });
+    EXPECT_TRUE(runtime.serve(Address::loopback(0), echo).ok());
+    runtime.run();
+    stops.join();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(AllBackends, RuntimeTest, ::testing::ValuesIn(kBackends), backend_name);
 
 TEST(RuntimeStart, SaysWhyALoopCannotBeMade) {
