@@ -329,7 +329,10 @@ class [[nodiscard]] Task {
     }
     Task task;
   };
-  Awaiter operator co_await() && { return Awaiter(std::move(*this)); }
+  Awaiter operator co_await() && {
+    WEIR_CHECK(valid());  // A task that is moved from, or was awaited already.
+    return Awaiter(std::move(*this));
+  }
 
  private:
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
@@ -429,6 +432,7 @@ detail::ResultAwaiter<T> operator co_await(Result<T>&& result) {
 /// The outcome as a value: `Result<Buf> got = co_await result(peer.read({.timeout = 5s}));`
 template <typename T>
 detail::TaskResultAwaiter<T> result(Task<T>&& task) {
+  WEIR_CHECK(task.valid());  // A task that is moved from, or was awaited already.
   return detail::TaskResultAwaiter<T>(std::move(task));
 }
 template <std::derived_from<Waiter> Operation>

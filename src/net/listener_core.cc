@@ -325,16 +325,34 @@ Result<Listener> Listener::listen(Loop& loop, const Address& address,
   return Listener(&NetExtension::of(core).listeners.make(core, *handle, options));
 }
 
-bool Listener::Accept::suspend() { return core_->begin_accept(*this); }
-void Listener::Accept::abandon() { core_->abandon_accept(*this); }
-void Listener::start(ListenerHandler& handler) { core_->start(handler); }
-void Listener::pause() { core_->pause(); }
-void Listener::resume() { core_->resume(); }
+namespace {
+ListenerCore& used(ListenerCore* core) {
+  if (core == nullptr) [[unlikely]] {
+    check_failed_text(__FILE__, __LINE__,
+                      "a Listener was used that is closed, moved from or was never opened",
+                      "ask valid()");
+  }
+  return *core;
+}
+}  // namespace
+
+bool Listener::Accept::suspend() {
+  if (core_ != nullptr) return core_->begin_accept(*this);
+  fail_with(Error::of(Errc::closed, Operation::accept));
+  wake_soon_on_current_loop(*this);
+  return true;
+}
+void Listener::Accept::abandon() {
+  if (core_ != nullptr) core_->abandon_accept(*this);
+}
+void Listener::start(ListenerHandler& handler) { used(core_).start(handler); }
+void Listener::pause() { used(core_).pause(); }
+void Listener::resume() { used(core_).resume(); }
 void Listener::close() {
   if (core_ != nullptr) std::exchange(core_, nullptr)->release();
 }
-Address Listener::local_address() const { return core_->local_address(); }
-void Listener::unref() { core_->set_ref(false); }
-void Listener::ref() { core_->set_ref(true); }
+Address Listener::local_address() const { return used(core_).local_address(); }
+void Listener::unref() { used(core_).set_ref(false); }
+void Listener::ref() { used(core_).set_ref(true); }
 
 }  // namespace weir::inline v0

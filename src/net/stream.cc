@@ -8,27 +8,27 @@
 namespace weir::inline v0 {
 
 Stream::ReadUntilOp Stream::read_exact(std::size_t size_bytes, ReadOptions options) {
-  return ReadUntilOp(core_, options.timeout, size_bytes, {});
+  return ReadUntilOp(&used(core_), options.timeout, size_bytes, {});
 }
 Stream::ReadUntilOp Stream::read_until(std::string_view delimiter, std::size_t size_bytes_max,
                                        ReadOptions options) {
   WEIR_CHECK(!delimiter.empty());
-  return ReadUntilOp(core_, options.timeout, size_bytes_max, delimiter);
+  return ReadUntilOp(&used(core_), options.timeout, size_bytes_max, delimiter);
 }
 void Stream::ReadOp::abandon() { core_->abandon_read(*this); }
 
 Stream::WriteOp Stream::write(Buf&& bytes) {
-  WriteOp op(core_);
+  WriteOp op(&used(core_));
   op.take(bytes);
   return op;
 }
 Stream::WriteOp Stream::write(BufChain&& bytes) {
-  WriteOp op(core_);
+  WriteOp op(&used(core_));
   op.take(bytes);
   return op;
 }
 Stream::WriteOp Stream::write(std::string_view text) {
-  Buf bytes = core_->loop().copy_of(text);
+  Buf bytes = used(core_).loop().copy_of(text);
   return write(std::move(bytes));
 }
 
@@ -52,47 +52,56 @@ void Stream::WriteOp::take(Bytes& bytes) {
 bool Stream::WriteOp::suspend() { return core_->begin_write_wait(*this); }
 void Stream::WriteOp::abandon() { core_->abandon_write(*this); }
 
-Stream::FinishOp Stream::flush() { return FinishOp(core_, false); }
-Stream::FinishOp Stream::finish() { return FinishOp(core_, true); }
+Stream::FinishOp Stream::flush() { return FinishOp(&used(core_), false); }
+Stream::FinishOp Stream::finish() { return FinishOp(&used(core_), true); }
 bool Stream::FinishOp::suspend() { return core_->begin_finish(*this, has_bit(kWithFin)); }
 void Stream::FinishOp::abandon() { core_->abandon_write(*this); }
 
-void Stream::start(StreamHandler& handler) { core_->start(handler); }
+void Stream::start(StreamHandler& handler) { used(core_).start(handler); }
 Write Stream::try_write(Buf& bytes) {
-  core_->loop().check_thread();
-  return core_->can_write() ? core_->write(bytes, false) : Write::refused;
+  StreamCore& core = used(core_);
+  core.loop().check_thread();
+  return core.can_write() ? core.write(bytes, false) : Write::refused;
 }
 Write Stream::try_write(BufChain& bytes) {
-  core_->loop().check_thread();
-  return core_->can_write() ? core_->write(bytes, false) : Write::refused;
+  StreamCore& core = used(core_);
+  core.loop().check_thread();
+  return core.can_write() ? core.write(bytes, false) : Write::refused;
 }
-void Stream::end_writing() { core_->end_writing(); }
-void Stream::pause() { core_->pause(); }
-void Stream::resume() { core_->resume(); }
-bool Stream::is_paused() const { return core_->is_paused(); }
+void Stream::end_writing() { used(core_).end_writing(); }
+void Stream::pause() { used(core_).pause(); }
+void Stream::resume() { used(core_).resume(); }
+bool Stream::is_paused() const { return used(core_).is_paused(); }
 
-void Stream::close() { core_->close({}, false); }
-void Stream::reset() { core_->close({}, true); }
+void Stream::close() { used(core_).close({}, false); }
+void Stream::reset() { used(core_).close({}, true); }
 void Stream::release() noexcept {
   if (core_ != nullptr) std::exchange(core_, nullptr)->release();
 }
 
-Loop& Stream::loop() const { return *core_->loop().facade; }
-Address Stream::local_address() const { return core_->local_address(); }
-Address Stream::peer_address() const { return core_->peer_address(); }
+Loop& Stream::loop() const { return *used(core_).loop().facade; }
+// A closed stream has no socket any more that could be asked.
+Address Stream::local_address() const {
+  return used(core_).is_closing() ? Address{} : core_->local_address();
+}
+Address Stream::peer_address() const {
+  return used(core_).is_closing() ? Address{} : core_->peer_address();
+}
 Result<void> Stream::set_option(SocketOption option, std::int32_t value) {
+  if (used(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
   return core_->set_option(option, value);
 }
 Result<std::int32_t> Stream::get_option(SocketOption option) const {
+  if (used(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
   return core_->get_option(option);
 }
-void Stream::set_marks(const WriteMarks& marks) { core_->set_marks(marks); }
-std::size_t Stream::queued_bytes() const { return core_->queued_bytes(); }
-std::size_t Stream::loaned_bytes() const { return core_->loaned_bytes; }
-bool Stream::has_ended() const { return core_->has_ended(); }
+void Stream::set_marks(const WriteMarks& marks) { used(core_).set_marks(marks); }
+std::size_t Stream::queued_bytes() const { return used(core_).queued_bytes(); }
+std::size_t Stream::loaned_bytes() const { return used(core_).loaned_bytes; }
+bool Stream::has_ended() const { return used(core_).has_ended(); }
 bool Stream::is_open() const { return core_ != nullptr && !core_->is_closing(); }
-void Stream::unref() { core_->set_ref(false); }
-void Stream::ref() { core_->set_ref(true); }
+void Stream::unref() { used(core_).set_ref(false); }
+void Stream::ref() { used(core_).set_ref(true); }
 
 Task<> pipe(Stream& from, Stream& to) {
   while (Buf bytes = co_await from.read()) co_await to.write(std::move(bytes));

@@ -26,7 +26,7 @@ void StreamCore::continue_reading() {
   if (!is_read_armed() && wants_bytes()) arm_read();
 }
 
-bool Stream::ReadOp::suspend() { return core_->begin_read(*this); }
+bool Stream::ReadOp::suspend() { return used(core_).begin_read(*this); }
 
 // Mostly nothing is here yet, and the transport will bring it.
 inline bool StreamCore::begin_read(Stream::ReadOp& op) {

@@ -251,6 +251,15 @@ class StreamCore : public LoopClient, public LoanAccount {
   std::int16_t write_error_ = 0;
 };
 
+/// The core of a stream that somebody uses. One that is closed still has it, and answers Errc::closed.
+inline StreamCore& used(StreamCore* core) {
+  if (core == nullptr) [[unlikely]] {
+    check_failed_text(__FILE__, __LINE__,
+                      "a Stream was used that is moved from or was never opened", "ask valid()");
+  }
+  return *core;
+}
+
 // What most writes are: the first of their callback, on a queue that the peer keeps empty.
 inline Write StreamCore::write(Buf& bytes, bool waits) {
   constexpr std::uint32_t kUnusual = kSendBusy | kPressured | kOwnMarks;

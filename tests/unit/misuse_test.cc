@@ -113,6 +113,68 @@ TEST_F(MisuseDeathTest, TwoWhoAcceptAtOnce) {
   EXPECT_DEATH(run(both()), "listener_core.cc.*check failed");
 }
 
+TEST_F(MisuseDeathTest, AStreamThatIsMovedFrom) {
+  Stream taken = std::move(near_);
+  constexpr const char* kText = "a Stream was used that is moved from";
+  Recorder handler;
+  Buf bytes = loop().copy_of("x");
+  EXPECT_DEATH(static_cast<void>(near_.read()), kText);
+  EXPECT_DEATH(static_cast<void>(near_.read_exact(1)), kText);
+  EXPECT_DEATH(static_cast<void>(near_.read_until("x", 1)), kText);
+  EXPECT_DEATH(static_cast<void>(near_.write("x")), kText);
+  EXPECT_DEATH(static_cast<void>(near_.write(std::move(bytes))), kText);
+  EXPECT_DEATH(static_cast<void>(near_.flush()), kText);
+  EXPECT_DEATH(static_cast<void>(near_.finish()), kText);
+  EXPECT_DEATH(near_.start(handler), kText);
+  EXPECT_DEATH(static_cast<void>(near_.try_write(bytes)), kText);
+  EXPECT_DEATH(near_.end_writing(), kText);
+  EXPECT_DEATH(near_.pause(), kText);
+  EXPECT_DEATH(near_.resume(), kText);
+  EXPECT_DEATH(near_.close(), kText);
+  EXPECT_DEATH(near_.reset(), kText);
+  EXPECT_DEATH(static_cast<void>(near_.peer_address()), kText);
+  EXPECT_DEATH(static_cast<void>(near_.set_option(SocketOption::no_delay, 1)), kText);
+  EXPECT_DEATH(static_cast<void>(near_.queued_bytes()), kText);
+  EXPECT_DEATH(near_.unref(), kText);
+  EXPECT_FALSE(near_.is_open());
+}
+
+TEST_F(MisuseDeathTest, AListenerThatIsClosedOrMovedFrom) {
+  Listener closed = Listener::listen(loop(), Address::loopback(0)).value();
+  Listener moved = Listener::listen(loop(), Address::loopback(0)).value();
+  Listener taken = std::move(moved);
+  closed.close();
+  closed.close();  // again: nothing
+  constexpr const char* kText = "a Listener was used that is closed, moved from";
+  struct Nobody final : ListenerHandler {
+    void on_accept(Stream) override {}
+    void on_error(const Error&) override {}
+  } handler;
+  for (Listener* listener : {&closed, &moved}) {
+    EXPECT_FALSE(listener->valid());
+    EXPECT_DEATH(listener->start(handler), kText);
+    EXPECT_DEATH(listener->pause(), kText);
+    EXPECT_DEATH(listener->resume(), kText);
+    EXPECT_DEATH(listener->unref(), kText);
+    EXPECT_DEATH(static_cast<void>(listener->local_address()), kText);
+    const auto accepts = [&]() -> Task<> {
+      Result<Stream> got = co_await result(listener->accept());
+      EXPECT_EQ(got.error(), Errc::closed);
+    };
+    EXPECT_TRUE(rig_.run(accepts).ok());
+  }
+}
+
+TEST_F(MisuseDeathTest, ATaskAwaitedTwice) {
+  const auto nothing = []() -> Task<> { co_return; };
+  const auto twice = [&]() -> Task<> {
+    Task<> task = nothing();
+    co_await std::move(task);
+    co_await std::move(task);
+  };
+  EXPECT_DEATH(run(twice()), "task.h.*check failed");
+}
+
 TEST_F(MisuseDeathTest, UseFromAnotherThread) {
   const auto elsewhere = [](auto&& use) { std::thread(use).join(); };
   constexpr const char* kText = "another thread";
@@ -143,6 +205,29 @@ TEST_F(MisuseDeathTest, RunInsideRun) {
     loop().run(RunMode::no_wait);
   };
   EXPECT_DEATH(run_inside_run(), "inside run");
+}
+
+// On a socket too: its handle means nothing any more.
+TEST(Misuse, AClosedStreamAnswersClosed) {
+  for (const std::string_view backend : kBackends) {
+    LoopRig rig({.backend = backend});
+    if (!rig.is_available()) continue;
+    auto [near, far] = connect_streams(rig);
+    near.close();
+    rig.turns(5);
+    const auto uses = [&stream = near]() -> Task<> {
+      EXPECT_EQ((co_await result(stream.read())).error(), Errc::closed);
+      EXPECT_EQ((co_await result(stream.write("x"))).error(), Errc::closed);
+      EXPECT_EQ((co_await result(stream.flush())).error(), Errc::closed);
+    };
+    EXPECT_TRUE(rig.run(uses).ok());
+    EXPECT_EQ(near.set_option(SocketOption::no_delay, 1).error(), Errc::closed);
+    EXPECT_EQ(near.get_option(SocketOption::no_delay).error(), Errc::closed);
+    EXPECT_EQ(near.local_address().family, Family::none);
+    EXPECT_EQ(near.peer_address().family, Family::none);
+    EXPECT_TRUE(near.valid());
+    EXPECT_FALSE(near.is_open());
+  }
 }
 
 TEST(MisuseWithoutALoop, ConnectAborts) {
