@@ -144,7 +144,7 @@ class WEIR_API Loop {
 class WEIR_API Timer {
  public:
   explicit Timer(Loop& loop);
-  ~Timer() { cancel(); }
+  ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 

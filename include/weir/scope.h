@@ -97,6 +97,7 @@ class WEIR_API Scope {
   friend struct ScopeChild;
   ScopeChild* add(Task<> task, const char* tag, SourceLocation where);
   void set_parent(Scope* parent);
+  void end_children();
   void wake_waiters();
   void recheck_soon();
 

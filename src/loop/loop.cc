@@ -18,7 +18,10 @@ Result<std::unique_ptr<Loop>> Loop::make(const LoopOptions& options) {
 }
 
 bool Loop::run(RunMode mode) { return core_->run(mode); }
-void Loop::stop() { core_->stop(); }
+void Loop::stop() {
+  core_->check_thread();
+  core_->stop();
+}
 void Loop::stop_soon() { core_->stop_soon(); }
 bool Loop::is_running() const { return core_->is_running(); }
 bool Loop::is_alive() const { return core_->is_alive(); }
@@ -56,9 +59,11 @@ OpTable& Loop::ops() { return core_->ops; }
 Ledger& Loop::ledger() { return core_->ledger; }
 Pool& Loop::receive_group() { return *core_->group; }
 Buf Loop::allocate(std::size_t size_bytes, SourceLocation where) {
+  core_->check_thread();
   return core_->allocate(size_bytes, where);
 }
 Buf Loop::copy_of(std::string_view text, SourceLocation where) {
+  core_->check_thread();
   return core_->copy_of(text, where);
 }
 std::string Loop::report() const { return core_->report(); }
@@ -85,7 +90,10 @@ Timer::Timer(Loop& loop) : loop_(&loop.core()) {
   };
 }
 
-void Timer::arm(Duration delay, Job job) { arm_at(loop_->deadline_after(delay), std::move(job)); }
+void Timer::arm(Duration delay, Job job) {
+  loop_->check_thread();
+  arm_at(loop_->deadline_after(delay), std::move(job));
+}
 
 void Timer::arm_at(std::uint64_t deadline_ns, Job job) {
   loop_->check_thread();
@@ -94,22 +102,30 @@ void Timer::arm_at(std::uint64_t deadline_ns, Job job) {
 }
 
 void Timer::extend(Duration delay) {
+  loop_->check_thread();
   if (node_.is_armed()) loop_->arm(node_, loop_->deadline_after(delay), is_ref_);
 }
 
 bool Timer::cancel() {
+  loop_->check_thread();
   job_.reset();
-  return node_.is_armed() &&
-         loop_->disarm(node_, is_ref_);  // the loop may be gone, and has disarmed it then
+  return node_.is_armed() && loop_->disarm(node_, is_ref_);
+}
+
+// The loop may be gone, and has disarmed it then.
+Timer::~Timer() {
+  if (node_.is_armed()) cancel();
 }
 
 bool Timer::is_armed() const { return node_.is_armed(); }
 
 void Timer::unref() {
+  loop_->check_thread();
   if (is_ref_ && node_.is_armed()) loop_->add_active(-1);
   is_ref_ = false;
 }
 void Timer::ref() {
+  loop_->check_thread();
   if (!is_ref_ && node_.is_armed()) loop_->add_active(1);
   is_ref_ = true;
 }

@@ -326,12 +326,14 @@ Result<Listener> Listener::listen(Loop& loop, const Address& address,
 }
 
 namespace {
-ListenerCore& used(ListenerCore* core) {
+// Of this thread's loop, and open.
+ListenerCore& mine(ListenerCore* core) {
   if (core == nullptr) [[unlikely]] {
     check_failed_text(__FILE__, __LINE__,
                       "a Listener was used that is closed, moved from or was never opened",
                       "ask valid()");
   }
+  core->loop().check_thread();
   return *core;
 }
 }  // namespace
@@ -345,14 +347,14 @@ bool Listener::Accept::suspend() {
 void Listener::Accept::abandon() {
   if (core_ != nullptr) core_->abandon_accept(*this);
 }
-void Listener::start(ListenerHandler& handler) { used(core_).start(handler); }
-void Listener::pause() { used(core_).pause(); }
-void Listener::resume() { used(core_).resume(); }
+void Listener::start(ListenerHandler& handler) { mine(core_).start(handler); }
+void Listener::pause() { mine(core_).pause(); }
+void Listener::resume() { mine(core_).resume(); }
 void Listener::close() {
   if (core_ != nullptr) std::exchange(core_, nullptr)->release();
 }
-Address Listener::local_address() const { return used(core_).local_address(); }
-void Listener::unref() { used(core_).set_ref(false); }
-void Listener::ref() { used(core_).set_ref(true); }
+Address Listener::local_address() const { return mine(core_).local_address(); }
+void Listener::unref() { mine(core_).set_ref(false); }
+void Listener::ref() { mine(core_).set_ref(true); }
 
 }  // namespace weir::inline v0

@@ -7,6 +7,14 @@
 
 namespace weir::inline v0 {
 
+namespace {
+// The same as used(), of this thread's loop.
+StreamCore& mine(StreamCore* core) {
+  used(core).loop().check_thread();
+  return *core;
+}
+}  // namespace
+
 Stream::ReadUntilOp Stream::read_exact(std::size_t size_bytes, ReadOptions options) {
   return ReadUntilOp(&used(core_), options.timeout, size_bytes, {});
 }
@@ -28,7 +36,7 @@ Stream::WriteOp Stream::write(BufChain&& bytes) {
   return op;
 }
 Stream::WriteOp Stream::write(std::string_view text) {
-  Buf bytes = used(core_).loop().copy_of(text);
+  Buf bytes = mine(core_).loop().copy_of(text);
   return write(std::move(bytes));
 }
 
@@ -57,24 +65,22 @@ Stream::FinishOp Stream::finish() { return FinishOp(&used(core_), true); }
 bool Stream::FinishOp::suspend() { return core_->begin_finish(*this, has_bit(kWithFin)); }
 void Stream::FinishOp::abandon() { core_->abandon_write(*this); }
 
-void Stream::start(StreamHandler& handler) { used(core_).start(handler); }
+void Stream::start(StreamHandler& handler) { mine(core_).start(handler); }
 Write Stream::try_write(Buf& bytes) {
-  StreamCore& core = used(core_);
-  core.loop().check_thread();
+  StreamCore& core = mine(core_);
   return core.can_write() ? core.write(bytes, false) : Write::refused;
 }
 Write Stream::try_write(BufChain& bytes) {
-  StreamCore& core = used(core_);
-  core.loop().check_thread();
+  StreamCore& core = mine(core_);
   return core.can_write() ? core.write(bytes, false) : Write::refused;
 }
-void Stream::end_writing() { used(core_).end_writing(); }
-void Stream::pause() { used(core_).pause(); }
-void Stream::resume() { used(core_).resume(); }
-bool Stream::is_paused() const { return used(core_).is_paused(); }
+void Stream::end_writing() { mine(core_).end_writing(); }
+void Stream::pause() { mine(core_).pause(); }
+void Stream::resume() { mine(core_).resume(); }
+bool Stream::is_paused() const { return mine(core_).is_paused(); }
 
-void Stream::close() { used(core_).close({}, false); }
-void Stream::reset() { used(core_).close({}, true); }
+void Stream::close() { mine(core_).close({}, false); }
+void Stream::reset() { mine(core_).close({}, true); }
 void Stream::release() noexcept {
   if (core_ != nullptr) std::exchange(core_, nullptr)->release();
 }
@@ -82,26 +88,26 @@ void Stream::release() noexcept {
 Loop& Stream::loop() const { return *used(core_).loop().facade; }
 // A closed stream has no socket any more that could be asked.
 Address Stream::local_address() const {
-  return used(core_).is_closing() ? Address{} : core_->local_address();
+  return mine(core_).is_closing() ? Address{} : core_->local_address();
 }
 Address Stream::peer_address() const {
-  return used(core_).is_closing() ? Address{} : core_->peer_address();
+  return mine(core_).is_closing() ? Address{} : core_->peer_address();
 }
 Result<void> Stream::set_option(SocketOption option, std::int32_t value) {
-  if (used(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
+  if (mine(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
   return core_->set_option(option, value);
 }
 Result<std::int32_t> Stream::get_option(SocketOption option) const {
-  if (used(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
+  if (mine(core_).is_closing()) return Error::of(Errc::closed, Operation::option);
   return core_->get_option(option);
 }
-void Stream::set_marks(const WriteMarks& marks) { used(core_).set_marks(marks); }
-std::size_t Stream::queued_bytes() const { return used(core_).queued_bytes(); }
-std::size_t Stream::loaned_bytes() const { return used(core_).loaned_bytes; }
-bool Stream::has_ended() const { return used(core_).has_ended(); }
+void Stream::set_marks(const WriteMarks& marks) { mine(core_).set_marks(marks); }
+std::size_t Stream::queued_bytes() const { return mine(core_).queued_bytes(); }
+std::size_t Stream::loaned_bytes() const { return mine(core_).loaned_bytes; }
+bool Stream::has_ended() const { return mine(core_).has_ended(); }
 bool Stream::is_open() const { return core_ != nullptr && !core_->is_closing(); }
-void Stream::unref() { used(core_).set_ref(false); }
-void Stream::ref() { used(core_).set_ref(true); }
+void Stream::unref() { mine(core_).set_ref(false); }
+void Stream::ref() { mine(core_).set_ref(true); }
 
 Task<> pipe(Stream& from, Stream& to) {
   while (Buf bytes = co_await from.read()) co_await to.write(std::move(bytes));

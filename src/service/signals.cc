@@ -49,6 +49,7 @@ struct SignalWatch : PollOp {
   }
 
   bool begin_wait(Signals::Next& asking) {
+    loop.check_thread();
     WEIR_CHECK(waiter == nullptr);  // One waiter at a time.
     if (pending != 0) {
       asking.got_ = take();
@@ -67,6 +68,7 @@ struct SignalWatch : PollOp {
 
   // The Signals are gone: who waits is told, and must not come back to this, which may be gone before it runs.
   void release() {
+    loop.check_thread();
     is_closing = true;
     if (waiter != nullptr) {
       Signals::Next& told = *waiter;

@@ -114,8 +114,9 @@ void Scope::set_parent(Scope* parent) {
   if (next_ != nullptr) next_->previous_ = this;
 }
 
+// An empty one may outlive its loop.
 Scope::~Scope() {
-  cancel();
+  end_children();
   while (inner_ != nullptr) inner_->set_parent(parent_);  // they outlive this one
   set_parent(nullptr);
   if (recheck_ != nullptr) recheck_->scope = nullptr;
@@ -159,7 +160,13 @@ bool Scope::try_spawn(Task<>& task, const char* tag, SourceLocation where) {
 }
 
 void Scope::cancel() {
+  loop_.check_thread();
+  end_children();
+}
+
+void Scope::end_children() {
   is_cancelled_ = true;
+  if (children_ != nullptr) loop_.check_thread();
   while (children_ != nullptr) {
     ScopeChild* const child = children_;
     child->unlink();

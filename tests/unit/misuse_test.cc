@@ -175,28 +175,61 @@ TEST_F(MisuseDeathTest, ATaskAwaitedTwice) {
   EXPECT_DEATH(run(twice()), "task.h.*check failed");
 }
 
+// Each of these is a call from another thread than the loop's.
 TEST_F(MisuseDeathTest, UseFromAnotherThread) {
-  const auto elsewhere = [](auto&& use) { std::thread(use).join(); };
-  constexpr const char* kText = "another thread";
-  EXPECT_DEATH(elsewhere([&] { loop().run(); }), kText);
-  EXPECT_DEATH(elsewhere([&] { loop().immediate([] {}); }), kText);
-  EXPECT_DEATH(elsewhere([&] { loop().tick([] {}); }), kText);
-  EXPECT_DEATH(elsewhere([&] {
-                 Timer timer(loop());
-                 timer.arm(1s, [] {});
-               }),
-               kText);
-  EXPECT_DEATH(elsewhere([&] { near_.close(); }), kText);
-  EXPECT_DEATH(elsewhere([&] { near_.pause(); }), kText);
-  EXPECT_DEATH(elsewhere([&] { near_.resume(); }), kText);
-  EXPECT_DEATH(elsewhere([&] { near_.end_writing(); }), kText);
-  EXPECT_DEATH(elsewhere([&] {
-                 Buf bytes = Buf::make(1);
-                 static_cast<void>(near_.try_write(bytes));
-               }),
-               kText);
-  EXPECT_DEATH(
-      elsewhere([&] { static_cast<void>(Listener::listen(loop(), Address::loopback(0))); }), kText);
+  Listener listener = Listener::listen(loop(), Address::loopback(0)).value();
+  struct Nobody final : ListenerHandler {
+    void on_accept(Stream) override {}
+    void on_error(const Error&) override {}
+  } acceptor;
+  Recorder handler;
+  Timer timer(loop());
+  timer.arm(1h, [] {});
+  Signals signals(loop(), {Signal::user1});
+  Scope scope;
+  struct Row {
+    const char* name;
+    std::function<void()> use;
+  };
+  const Row rows[] = {
+      {"Loop::run", [&] { loop().run(); }},
+      {"Loop::stop", [&] { loop().stop(); }},
+      {"Loop::immediate", [&] { loop().immediate([] {}); }},
+      {"Loop::tick", [&] { loop().tick([] {}); }},
+      {"Loop::allocate", [&] { static_cast<void>(loop().allocate(1)); }},
+      {"Timer::arm", [&] { timer.arm(1s, [] {}); }},
+      {"Timer::extend", [&] { timer.extend(1s); }},
+      {"Timer::cancel", [&] { timer.cancel(); }},
+      {"Timer::unref", [&] { timer.unref(); }},
+      {"~Timer", [&] { timer.~Timer(); }},
+      {"Stream::start", [&] { near_.start(handler); }},
+      {"Stream::close", [&] { near_.close(); }},
+      {"Stream::pause", [&] { near_.pause(); }},
+      {"Stream::resume", [&] { near_.resume(); }},
+      {"Stream::end_writing", [&] { near_.end_writing(); }},
+      {"Stream::write", [&] { static_cast<void>(near_.write("x")); }},
+      {"Stream::try_write",
+       [&] {
+         Buf bytes = Buf::make(1);
+         static_cast<void>(near_.try_write(bytes));
+       }},
+      {"Stream::set_option",
+       [&] { static_cast<void>(near_.set_option(SocketOption::no_delay, 1)); }},
+      {"Stream::set_marks", [&] { near_.set_marks({}); }},
+      {"Stream::unref", [&] { near_.unref(); }},
+      {"Listener::listen",
+       [&] { static_cast<void>(Listener::listen(loop(), Address::loopback(0))); }},
+      {"Listener::start", [&] { listener.start(acceptor); }},
+      {"Listener::pause", [&] { listener.pause(); }},
+      {"Listener::resume", [&] { listener.resume(); }},
+      {"Listener::unref", [&] { listener.unref(); }},
+      {"Listener::close", [&] { listener.close(); }},
+      {"Listener::local_address", [&] { static_cast<void>(listener.local_address()); }},
+      {"Scope::cancel", [&] { scope.cancel(); }},
+      {"~Signals", [&] { signals.~Signals(); }},
+  };
+  for (const Row& row : rows)
+    EXPECT_DEATH(std::thread(row.use).join(), "another thread") << row.name;
 }
 
 TEST_F(MisuseDeathTest, RunInsideRun) {
