@@ -65,6 +65,7 @@ enum class Step : std::uint8_t {
 
 struct Socket {
   int fd = -1;
+  std::uint32_t handle = 0;     // index and generation: one that was closed never matches again
   std::uint16_t in_flight = 0;  // ops without a terminal
   std::uint16_t sends = 0;      // of those, sends: a half-close comes behind them
   Step step = Step::none;
@@ -121,9 +122,16 @@ class IoUring final : public Backend {
   // sockets.cc
   Handle add_socket(int fd, bool is_owned);
   void release_socket(Handle handle);
+  static constexpr std::uint32_t kSocketsMax = 1u << 22;  // more than descriptors can be had
+  static constexpr std::uint32_t index_of(Handle handle) {
+    return handle.value & (kSocketsMax - 1);
+  }
+  /// Misuse: a handle that was closed aborts with its value.
   Socket& socket(Handle handle) {
-    WEIR_CHECK_LT(handle.value, socket_count_);
-    return sockets_.data()[handle.value];
+    WEIR_CHECK_LT(index_of(handle), socket_count_);
+    Socket& named = sockets_.data()[index_of(handle)];
+    WEIR_CHECK_EQ(named.handle, handle.value);
+    return named;
   }
   const Socket& socket(Handle handle) const { return const_cast<IoUring*>(this)->socket(handle); }
 

@@ -16,22 +16,28 @@ Error error_of(std::int64_t result, Operation operation) {
 Handle IoUring::add_socket(int fd, bool is_owned) {
   std::uint32_t index = static_cast<std::uint32_t>(sockets_.size());
   if (free_sockets_.empty()) {
-    sockets_.emplace_back();
+    WEIR_CHECK_LT(index, kSocketsMax);
+    sockets_.emplace_back().handle = index;
     ++socket_count_;
   } else {
     index = free_sockets_.back();
     free_sockets_.pop_back();
+    const std::uint32_t handle = sockets_[index].handle;
     sockets_[index] = {};
+    sockets_[index].handle = handle;
   }
   sockets_[index].fd = fd;
   sockets_[index].is_owned = is_owned;
-  return {index};
+  return {sockets_[index].handle};
 }
 
-// The slot is free from the next poll on: until then the handle's last completion may be undelivered.
+// The handle means nothing from here on. The slot is free from the next poll on: until then its last completion may be
+// undelivered.
 void IoUring::release_socket(Handle handle) {
-  sockets_[handle.value].fd = -1;
-  closed_sockets_.push_back(handle.value);
+  Socket& released = socket(handle);
+  released.fd = -1;
+  released.handle += kSocketsMax;
+  closed_sockets_.push_back(index_of(handle));
   has_chores_ = true;
 }
 

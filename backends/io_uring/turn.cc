@@ -59,7 +59,7 @@ constexpr std::uint32_t kArmed = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
     SendOp& op = *sent.op;
     if ((op.backend_bits & kQuiet) == 0) continue;  // it failed, or sent a part: that is reported
     op.backend_bits = kEnded;
-    Socket& to = sockets_.data()[op.handle.value];
+    Socket& to = sockets_.data()[index_of(op.handle)];
     --to.in_flight;
     --to.sends;
     if (op.is_direct) {

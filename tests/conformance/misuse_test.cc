@@ -74,6 +74,35 @@ TEST_P(MisuseDeathTest, AHandleThatIsClosed) {
       "check failed");
 }
 
+// Another socket has its place by then, and must not be taken for it.
+TEST_P(MisuseDeathTest, AHandleWhosePlaceWasUsedAgain) {
+  if (const Rig rig(GetParam()); !rig.is_available()) GTEST_SKIP() << rig.reason();
+  EXPECT_DEATH(
+      {
+        Rig rig(GetParam());
+        Peer peer, next, third;
+        const Handle handle = rig.connected(peer);
+        rig.submit(rig.close(handle));
+        rig.settle();
+        rig.connected(next);
+        rig.connected(third);
+        static_cast<void>(rig.backend().native(handle));
+      },
+      "check failed");
+  EXPECT_DEATH(
+      {
+        Rig rig(GetParam());
+        Peer peer, next, third;
+        const Handle handle = rig.connected(peer);
+        rig.submit(rig.close(handle));
+        rig.settle();
+        rig.connected(next);
+        rig.connected(third);
+        rig.submit(rig.recv(handle, 10));
+      },
+      "check failed");
+}
+
 std::string backend_name(const ::testing::TestParamInfo<std::string_view>& info) {
   std::string name(info.param);
   std::replace_if(
