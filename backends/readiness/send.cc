@@ -174,16 +174,16 @@ Submitted ReadinessBackend::submit_shutdown(Slot& slot, Op& op) {
   return {};
 }
 
-// Closing an owned descriptor ends its registration too; if a fork keeps the socket open elsewhere, its late events
-// name a handle that is gone. A foreign one lives on, so its registration is removed at once.
+// Closing an owned descriptor ends its registration too; if a fork keeps the socket open elsewhere, an edge of it names
+// a handle that is gone, and does no harm. A listener's level would end every wait from then on, and a foreign descriptor
+// lives on: their registration is removed first.
 Submitted ReadinessBackend::submit_close(Slot& slot, CloseOp& op) {
   std::int64_t result = 0;
+  if (slot.has(kRegistered) && (slot.has(kListener) || !slot.has(kOwned))) unwatch(slot);
   if (slot.has(kOwned)) {
     result = os::close(slot.native);
     WEIR_CHECK_NE(result,
                   -EBADF);  // Closed behind our back: it could have been somebody else's by now.
-  } else if (slot.has(kRegistered)) {
-    unwatch(slot);
   }
   release(slot);
   end_later(op, result);

@@ -203,6 +203,27 @@ void unused_handles(Rig& rig) {
   }
 }
 
+// A forked child may keep a listener open: what arrives there must not end our waits any more.
+void a_listener_that_a_child_keeps_open(Rig& rig) {
+  const Handle listener = rig.listen();
+  const Address address = rig.local_address(listener);
+  const Descriptor kept(::dup(static_cast<int>(rig.backend().native(listener))));
+  auto& accept = rig.accept(listener);
+  rig.submit(accept);
+  rig.settle();
+  rig.cancel(accept);
+  AWAIT(rig, accept.is_done());
+  auto& close = rig.close(listener);
+  rig.submit(close);
+  AWAIT(rig, close.is_done());
+  const Peer peer = Peer::connect(address);
+  DEMAND(rig, peer.is_open());
+  const std::uint64_t deadline_ns = rig.backend().now() + 5'000'000;
+  std::uint64_t polls = 0;
+  for (; rig.backend().now() < deadline_ns; ++polls) rig.backend().poll(deadline_ns, rig.sink());
+  DEMAND(rig, polls <= 3);
+}
+
 const Row kRows[] = {
     {"CloseWithEverythingInFlight", 5, with_everything_in_flight},
     {"DescriptorIsGoneAtTheTerminal", 5, descriptor_is_gone_at_the_terminal},
@@ -210,6 +231,7 @@ const Row kRows[] = {
     {"CloseDeliversWhatWasSent", 5, what_was_sent_still_arrives},
     {"CloseWithReset", 5, with_reset},
     {"CloseAListener", 5, a_listener},
+    {"CloseAListenerThatAChildKeepsOpen", 5, a_listener_that_a_child_keeps_open},
     {"CloseForgetsAForeignDescriptor", 5, a_foreign_descriptor_stays_open},
     {"DetachGivesItBackOpen", 5, detach_gives_it_back_open},
     {"ANumberUsedAgainAtOnce", 5, a_number_used_again_at_once},
