@@ -44,7 +44,8 @@ class ListenerHandler {
   ~ListenerHandler() = default;
 };
 
-/// Owner:   whoever made it; destroying it closes the socket, and streams that nobody took are reset.
+/// Owner:   whoever made it; destroying it closes the socket, and streams that nobody took are reset. Destroy it before
+///          its Loop.
 /// Threads: the loop's own.
 class WEIR_API Listener {
  public:
@@ -88,7 +89,7 @@ class WEIR_API Listener {
   ~Listener() { close(); }
   bool valid() const { return core_ != nullptr; }
 
-  Accept accept() { return Accept(core_); }
+  Accept accept() { return Accept(core_); }  ///< Errors: closed; what ended accepting
   void start(ListenerHandler& handler);  ///< streams flow to on_accept from now on
   void pause();                          ///< what the kernel gave already is still delivered
   void resume();

@@ -74,7 +74,8 @@ struct LoopOptions {
   const char* name = "loop";  ///< static text, for reports and the thread's name
 };
 
-/// Threads: the one that runs it; only post(), stop_soon() and the wake inside them are safe elsewhere.
+/// Owner:   whoever made it. Streams, listeners, signals and armed timers of it are destroyed before it.
+/// Threads: the one that made it; only post(), stop_soon() and the wake inside them are safe elsewhere. Others abort.
 class WEIR_API Loop {
  public:
   /// Errors: a limit out of range; an unknown backend (the text lists those there are); what the backend said.
@@ -85,9 +86,9 @@ class WEIR_API Loop {
   Loop& operator=(const Loop&) = delete;
 
   /// Runs turns. Returns whether something still keeps the loop alive.
-  /// Misuse: run() inside run() of the same loop, or on another thread than the first run, aborts.
+  /// Misuse: run() inside run() of the same loop, or on another thread than the one that made it, aborts.
   bool run(RunMode mode = RunMode::until_done);
-  void stop();  ///< run() returns after the turn
+  void stop();  ///< run() returns after the turn. On the loop's thread; stop_soon() elsewhere
   bool is_running() const;
   bool is_alive() const;  ///< would run(until_done) do another turn?
 
@@ -139,8 +140,9 @@ class WEIR_API Loop {
   std::unique_ptr<LoopCore> core_;
 };
 
-/// One timer: arm, extend, cancel in O(1). Never early. Not movable: the wheel links it. It may outlive the loop, but
-/// can only be destroyed then.
+/// One timer: arm, extend, cancel in O(1). Never early. Not movable: the wheel links it.
+/// Owner:   whoever made it; destroy it before its loop. One that outlives the loop can only be destroyed.
+/// Threads: the loop's own.
 class WEIR_API Timer {
  public:
   explicit Timer(Loop& loop);

@@ -24,7 +24,9 @@ enum class Signal : std::uint8_t {
 struct SignalWatch;
 
 /// While it lives these signals do not do what they do by default. Several may watch the same one; each hears of it.
-/// Owner:   whoever made it. Threads: the loop's own. Keeps the loop alive only while somebody waits.
+/// Keeps the loop alive only while somebody waits.
+/// Owner:   whoever made it; destroy it before its Loop.
+/// Threads: the loop's own.
 class WEIR_API Signals {
  public:
   Signals(Loop& loop, std::initializer_list<Signal> wanted);

@@ -56,6 +56,9 @@ class StreamHandler {
   ~StreamHandler() = default;
 };
 
+/// Owner:   whoever has it; destroying it closes it. Destroy it before its Loop: a stream that outlives the loop points
+///          to a record that is gone.
+/// Threads: the loop's own.
 class WEIR_API Stream {
  public:
   class ReadOp;

@@ -28,10 +28,8 @@ class PairCore final : public StreamCore, private PairTurn {
   void schedule();
   void on_turn();
   void move_bytes();
-  void tell_end();
 
   PairCore* peer_ = nullptr;  // null once the other end has closed
-  bool is_fin_due_ = false;
   bool has_peer_ended_ = false;  // the peer's FIN waits to be delivered
   std::int32_t peer_error_ = 0;  // the peer reset
 };

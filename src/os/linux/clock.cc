@@ -14,6 +14,5 @@ std::uint64_t read_clock(clockid_t clock) {
 }  // namespace
 
 std::uint64_t now_ns() { return read_clock(CLOCK_MONOTONIC); }
-std::uint64_t wall_now_ns() { return read_clock(CLOCK_REALTIME); }
 
 }  // namespace weir::inline v0::os
