@@ -16,6 +16,13 @@ thread_local std::int64_t refusal = 0;
 os::Fault refuse_rings(os::Call call, os::Native) {
   return call == os::Call::ring_setup ? os::Fault{.error = refusal} : os::Fault{};
 }
+// epoll watches its wake-up descriptor as it starts; io_uring needs no such call.
+os::Fault refuse_watches(os::Call call, os::Native) {
+  return call == os::Call::watch ? os::Fault{.error = refusal} : os::Fault{};
+}
+os::Fault refuse_both(os::Call call, os::Native native) {
+  return call == os::Call::watch ? refuse_watches(call, native) : refuse_rings(call, native);
+}
 
 class RefusedRing : public ::testing::TestWithParam<int> {
  protected:
@@ -41,12 +48,50 @@ TEST_P(RefusedRing, IsAnErrorWithItsReason) {
   EXPECT_EQ(open_descriptor_count(), before);
 }
 
-TEST_P(RefusedRing, LeavesAutoAnotherBackend) {
-  const Result<ChosenBackend> made = make_backend("auto", {ops_, metrics_, limits_});
-  ASSERT_TRUE(made.ok()) << made.error().to_string();
+INSTANTIATE_TEST_SUITE_P(Start, RefusedRing, ::testing::Values(EPERM, ENOSYS, ENOMEM));
+
+// What `auto` tries first is refused.
+class RefusedEpoll : public ::testing::TestWithParam<int> {
+ protected:
+  RefusedEpoll() {
+    refusal = -GetParam();
+    has_io_uring_ = make_backend("io_uring", {ops_, metrics_, limits_}).ok();
+    os::set_fault_hook(refuse_watches);
+  }
+  ~RefusedEpoll() override { os::set_fault_hook(nullptr); }
+
+  Metrics metrics_;
+  OpTable ops_;
+  Limits limits_;
+  bool has_io_uring_ = false;
+};
+
+TEST_P(RefusedEpoll, IsAnErrorAndLeavesNothingOpen) {
+  const std::size_t before = open_descriptor_count();
+  const Result<ChosenBackend> made = make_backend("epoll", {ops_, metrics_, limits_});
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().native, GetParam()) << made.error().to_string();
+  EXPECT_EQ(open_descriptor_count(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Start, RefusedRing, ::testing::Values(EPERM, ENOSYS, ENOMEM));
+TEST_P(RefusedEpoll, LeavesAutoTheNextOneAndTheReasonIsKept) {
+  if (!has_io_uring_) GTEST_SKIP() << "io_uring cannot be had here, so auto has no other";
+  const std::string why = make_backend("epoll", {ops_, metrics_, limits_}).error().to_string();
+  const Result<ChosenBackend> made = make_backend("auto", {ops_, metrics_, limits_});
+  ASSERT_TRUE(made.ok()) << made.error().to_string();
+  EXPECT_TRUE(made.value().backend->caps().name.starts_with("io_uring"))
+      << made.value().backend->caps().name;
+  EXPECT_NE(made.value().reason.find("epoll: " + why), std::string::npos) << made.value().reason;
+}
+
+TEST_P(RefusedEpoll, WithTheNextOneRefusedTooAutoHasNone) {
+  os::set_fault_hook(refuse_both);
+  const Result<ChosenBackend> made = make_backend("auto", {ops_, metrics_, limits_});
+  ASSERT_FALSE(made.ok());
+  EXPECT_EQ(made.error().native, GetParam()) << made.error().to_string();
+}
+
+INSTANTIATE_TEST_SUITE_P(Start, RefusedEpoll, ::testing::Values(ENOSPC, ENOMEM, EPERM));
 
 // Made and destroyed again and again, with sockets open that nobody closed.
 TEST(Start, LeavesNoDescriptorBehind) {

@@ -1,0 +1,66 @@
+// Which rows must notice which defect.
+#include "tests/conformance/broken.h"
+
+namespace weir::test {
+
+std::span<const Defect> defects() {
+  static const std::vector<Defect> kDefects = {
+      {"loses-a-terminal",
+       1,
+       {"Nop", "RecvLater", "GroupRecvLater", "MultishotRecv", "AcceptOnce", "Connect", "Send",
+        "Shutdown", "PollOnce", "Recvmsg", "Sendmsg"}},
+      {"delivers-twice",
+       1,
+       {"Nop", "RecvLater", "GroupRecvLater", "MultishotRecv", "AcceptOnce", "Connect", "Send",
+        "Shutdown", "Close", "PollOnce", "Recvmsg", "Sendmsg"}},
+      {"ends-with-more", 1, {"MultishotRecv", "MultishotAccept"}},
+      {"ends-and-goes-on", 1, {"MultishotRecv", "MultishotAccept"}},
+      {"pushes-in-submit",
+       2,
+       {"SubmitRecvWhenReady", "SubmitMultishotRecvWhenReady", "SubmitSendWhenReady",
+        "SubmitRecvmsgWhenReady"}},
+      {"pushes-in-cancel",
+       2,
+       {"CancelRecvUnseen", "CancelMultishotRecvUnseen", "CancelMultishotAcceptUnseen",
+        "CancelPollUnseen"}},
+      {"answers-done-for-a-multishot",
+       2,
+       {"SubmitMultishotRecvWhenReady", "SubmitMultishotAcceptWhenReady"}},
+      {"drops-cancels",
+       3,
+       {"CancelRecvBeforeTheKernelSawIt", "CancelRecvWhilePending",
+        "CancelMultishotRecvWhilePending", "CancelAcceptWhilePending", "CancelConnectWhilePending",
+        "CancelSendWhilePending", "CancelRecvmsgWhilePending", "CancelPollWhilePending",
+        "CancelSendHalfTaken"}},
+      {"cancels-by-slot",
+       3,
+       {"CancelRecvOfAnEarlierSubmit", "CancelMultishotRecvOfAnEarlierSubmit",
+        "CancelAcceptOfAnEarlierSubmit"}},
+      {"answers-every-cancel",
+       3,
+       {"CancelRecvAfterItEnded", "CancelAcceptAfterItEnded", "CancelPollAfterItEnded"}},
+      {"answers-each-cancel-of-an-op",
+       3,
+       {"CancelRecvTwice", "CancelMultishotRecvTwice", "CancelPollTwice"}},
+      {"forgets-bytes-at-cancel", 3, {"CancelRaceSeed1", "CancelRaceSeed2"}},
+      {"writes-after-the-terminal", 4, {"ReceiveMemoryAfterCancel", "ReceiveMemoryAfterData"}},
+      {"reads-after-the-result", 4, {"SentMemoryMayChange", "SentMemoryAfterCancel"}},
+      {"notifies-early", 4, {"ZeroCopyNotifiesAfterTheResult", "ZeroCopyHoldsMemoryUntilNotified"}},
+      {"reports-the-close-early", 5, {"DescriptorIsGoneAtTheTerminal"}},
+      {"goes-on-after-the-close", 5, {"CloseWithEverythingInFlight"}},
+      {"resets-at-close", 5, {"CloseShowsThePeerTheEnd", "CloseDeliversWhatWasSent"}},
+      {"loses-bytes-when-empty", 6, {"EmptyGroupLosesNothingMultishot", "EmptyGroupThenTheEnd"}},
+      {"stays-starved", 6, {"RefillWakesAllThatWait"}},
+      {"the-end-overtakes", 7, {"BytesAndTheEndInOneEdgeMultishot"}},
+      {"the-error-overtakes", 7, {"BytesThenAResetMultishot"}},
+      {"drops-what-was-taken", 7, {"APausedMultishotRecv"}},
+      {"times-out-over-bytes", 8, {"ADeadlineOverBytes", "ADeadlineOverBytesOfTheGroup"}},
+      {"drops-cancels", 9, {"CancelAllEndsAll", "LeftToTheEnd"}},
+      {"loses-wakes", 0, {"WakeBeforeTheWait", "WakeDuringTheWait", "WakePingPong"}},
+      {"never-waits", 0, {"PollWaitsUntilTheDeadline"}},
+      {"ignores-the-room", 0, {"NoMoreThanTheRoom"}},
+  };
+  return kDefects;
+}
+
+}  // namespace weir::test
