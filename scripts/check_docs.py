@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the pages: relative links and anchors lead somewhere, and complete code blocks compile.
+"""Checks the pages: relative links and anchors lead somewhere, complete code blocks compile, and the tables of reference list
+every field of their header.
 
 A code block is complete when it starts with ```cpp and its first line is `// compiles`.
 """
@@ -42,6 +43,19 @@ def link_faults(page):
             yield f'{page.relative_to(kRoot)}: {target}: no such heading'
 
 
+# Each of these pages lists all fields of the header's struct.
+kFieldPages = {'include/weir/limits.h': 'docs/reference/limits.md',
+               'include/weir/metrics.h': 'docs/reference/metrics.md'}
+
+
+def field_faults():
+    for header, page in kFieldPages.items():
+        fields = re.findall(r'^  std::uint\d+_t (\w+)\s*=', (kRoot / header).read_text(), flags=re.M)
+        rows = re.findall(r'^\| `(\w+)` \|', (kRoot / page).read_text(), flags=re.M)
+        for field in sorted(set(fields) ^ set(rows)):
+            yield f'{page}: {field} is in ' + (header if field in fields else 'the page') + ' only'
+
+
 def code_blocks():
     for page in pages():
         text = page.read_text()
@@ -57,7 +71,7 @@ def compile_fault(where, code):
 
 
 def main():
-    faults = [fault for page in pages() for fault in link_faults(page)]
+    faults = [fault for page in pages() for fault in link_faults(page)] + list(field_faults())
     blocks = list(code_blocks())
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         faults += [fault for fault in pool.map(lambda block: compile_fault(*block), blocks) if fault]

@@ -1,5 +1,5 @@
-// Every bound of a loop, with a finite default. Each row says what happens when it is hit; each has a counter or
-// gauge of the same name in weir/metrics.h. Checked when the loop is made: a value out of range is an Error.
+// Every bound of a loop, with a finite default. Each row says what happens when it is hit; docs/reference/limits.md says
+// which counter or gauge of weir/metrics.h shows it. Checked when the loop is made: a value out of range is an Error.
 #pragma once
 #include <cstdint>
 

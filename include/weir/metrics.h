@@ -52,8 +52,10 @@ struct WEIR_API Metrics {
   std::uint64_t read_pauses = 0;       ///< a connection reached its loan cap
   std::uint64_t writes_pressured = 0;
   std::uint64_t writes_refused = 0;
-  std::uint64_t write_queue_bytes = 0;  ///< gauge: pinned, all streams of the loop
-  std::uint64_t stuck_ops = 0;          ///< ops with no terminal long after their cancel
+  std::uint64_t write_queue_bytes = 0;      ///< gauge: pinned, all streams of the loop
+  std::uint64_t receive_memory_bytes = 0;   ///< gauge: blocks of the receive group that are in use
+  std::uint64_t overflow_memory_bytes = 0;  ///< gauge: of those, beyond Limits::group_bytes
+  std::uint64_t stuck_ops = 0;              ///< ops with no terminal long after their cancel
   // Failure isolation.
   std::uint64_t scopes_failed = 0;
   std::uint64_t exceptions = 0;

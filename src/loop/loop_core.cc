@@ -260,7 +260,10 @@ const Metrics& LoopCore::current_metrics() {
   metrics.heap_allocations += allocations - std::exchange(allocations_seen_, allocations);
   const std::uint64_t copied = thread_counts().bytes_copied;
   metrics.bytes_copied += copied - std::exchange(copied_seen_, copied);
-
+  metrics.receive_memory_bytes = std::uint64_t{group->in_use()} * group->block_bytes();
+  metrics.overflow_memory_bytes =
+      metrics.receive_memory_bytes -
+      std::min<std::uint64_t>(metrics.receive_memory_bytes, limits.group_bytes);
   return metrics;
 }
 

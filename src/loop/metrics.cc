@@ -55,6 +55,8 @@ constexpr Field kFields[] = {
     WEIR_FIELD(writes_pressured),
     WEIR_FIELD(writes_refused),
     WEIR_FIELD(write_queue_bytes),
+    WEIR_FIELD(receive_memory_bytes),
+    WEIR_FIELD(overflow_memory_bytes),
     WEIR_FIELD(stuck_ops),
     WEIR_FIELD(scopes_failed),
     WEIR_FIELD(exceptions),

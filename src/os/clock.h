@@ -4,6 +4,6 @@
 
 namespace weir::inline v0::os {
 
-std::uint64_t now_ns();       ///< monotonic; no system call where the system offers that
+std::uint64_t now_ns();  ///< monotonic; no system call where the system offers that
 
 }  // namespace weir::inline v0::os

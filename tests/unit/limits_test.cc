@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "weir/loop.h"
 #include "weir/metrics.h"
 
 namespace weir {
@@ -90,6 +91,23 @@ TEST(Metrics, AreOneLineACounterInOrder) {
   EXPECT_THAT(text, ::testing::EndsWith("exceptions 9\n"));
   EXPECT_EQ(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')),
             sizeof(Metrics) / sizeof(std::uint64_t));
+}
+
+TEST(Metrics, ShowTheReceiveMemoryInUseAndWhatIsBeyondTheGroup) {
+  Limits limits;
+  limits.block_bytes = 4096;
+  limits.group_bytes = 2 * 4096;
+  limits.overflow_bytes = 2 * 4096;
+  auto loop = Loop::make({.backend = "epoll", .limits = limits}).value();
+  Buf held[3];
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    held[i] = loop->receive_group().take();
+    EXPECT_EQ(loop->metrics().receive_memory_bytes, (i + 1) * 4096);
+    EXPECT_EQ(loop->metrics().overflow_memory_bytes, i < 2 ? 0u : 4096u);
+  }
+  for (Buf& block : held) block.reset();
+  EXPECT_EQ(loop->metrics().receive_memory_bytes, 0u);
+  EXPECT_EQ(loop->metrics().overflow_memory_bytes, 0u);
 }
 
 }  // namespace
