@@ -13,7 +13,7 @@ constexpr std::uint32_t kArmed = IORING_CQE_F_MORE | IORING_CQE_F_BUFFER;
   ReceiveGroup& group = *groups_.data()[op.group];
   Block* const block = group.take(static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT));
   const auto bytes = static_cast<std::uint32_t>(cqe.res);
-  Socket& from = sockets_.data()[op.handle.value];
+  Socket& from = sockets_.data()[index_of(op.handle)];
   if (is_over_share(op, from, bytes)) [[unlikely]]
     pace(op, from);
   if (tells_at_once_ && op.is_direct) [[likely]]
