@@ -267,16 +267,16 @@ class IoUring final : public Backend {
   bool has_chores_ = true;          // something is left to the next poll: see do_chores()
   int send_flags_ = MSG_NOSIGNAL;
   bool needs_sweep_ = false;  // a cancelled op waits in a list
-  std::vector<Socket> sockets_;
+  CountedVector<Socket> sockets_;
   std::uint32_t socket_count_ = 0;  // of sockets_
-  std::vector<std::uint32_t> free_sockets_;
-  std::vector<std::uint32_t>
+  CountedVector<std::uint32_t> free_sockets_;
+  CountedVector<std::uint32_t>
       closed_sockets_;  // free from the next poll on, when their last completions are delivered
   std::vector<std::unique_ptr<ReceiveGroup>> groups_;  // by id; null where none was provided
   std::vector<ReceiveGroup*> active_groups_;
   OpList overflow_;  // found the queue full
   OpList waiting_;   // for something of ours: deliveries, sends before a half-close
-  std::vector<PendingCancel> cancels_;  // found the queue full
+  CountedVector<PendingCancel> cancels_;  // found the queue full
   struct QuietSend {
     SendOp* op;
     std::uint32_t bytes;

@@ -8,9 +8,9 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <vector>
 
 #include "src/os/socket.h"
+#include "weir/counted.h"
 #include "weir/op.h"
 
 namespace weir::inline v0::uring {
@@ -37,8 +37,8 @@ class RecordTable {
   std::size_t in_use() const { return records_.size() - free_.size(); }
 
  private:
-  std::deque<T> records_;
-  std::vector<std::uint32_t> free_;
+  std::deque<T, CountedAllocator<T>> records_;
+  CountedVector<std::uint32_t> free_;
 };
 
 /// A receive into blocks of our choice.
@@ -95,7 +95,7 @@ struct Records {
     if (slot >= by_slot.size()) by_slot.resize(slot + slot / 2 + 64);
     return by_slot[slot];
   }
-  std::vector<std::uint32_t> by_slot;  ///< empty until the first record
+  CountedVector<std::uint32_t> by_slot;  ///< empty until the first record
 };
 
 }  // namespace weir::inline v0::uring

@@ -136,9 +136,9 @@ class ReadinessBackend : public Backend, private PoolListener {
   std::vector<Pool*> pools_;  // by GroupId
   std::vector<SlotList<&Slot::next_other>>
       starved_;  // likewise: slots whose first read found its pool empty
-  std::vector<Completion>
-      ended_;                  // terminals that no system call will bring: cancels, closes, nops
-  std::vector<Handle> rearm_;  // polled slots to arm again once their last news was delivered
+  CountedVector<Completion>
+      ended_;                    // terminals that no system call will bring: cancels, closes, nops
+  CountedVector<Handle> rearm_;  // polled slots to arm again once their last news was delivered
   Caps caps_;
 };
 

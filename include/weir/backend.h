@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "weir/address.h"
+#include "weir/counted.h"
 #include "weir/limits.h"
 #include "weir/metrics.h"
 #include "weir/op.h"
@@ -89,7 +90,7 @@ class WEIR_API Sink {
     if (!completion.has(kNotif)) ++stale_;
   }
   struct WEIR_API Queue {  // a ring that grows: push at the tail, take at the head
-    std::vector<Completion> slots = std::vector<Completion>(512);
+    CountedVector<Completion> slots = CountedVector<Completion>(512);
     std::uint32_t mask = 511;
     std::uint32_t head = 0, tail = 0;
     bool empty() const { return head == tail; }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "weir/buffer.h"
+#include "weir/counted.h"
 #include "weir/export.h"
 #include "weir/source_location.h"
 
@@ -67,8 +68,8 @@ class WEIR_API Ledger {
   std::uint64_t (*now_ns_)();
   std::uint64_t (*connection_of_)(const LoanAccount& account) = nullptr;
   std::uint64_t tracked_count_ = 0;
-  std::vector<Entry> entries_;  // by slot; slot 0 stays empty
-  std::vector<std::uint16_t> free_slots_;
+  CountedVector<Entry> entries_;  // by slot; slot 0 stays empty
+  CountedVector<std::uint16_t> free_slots_;
 };
 
 }  // namespace weir::inline v0

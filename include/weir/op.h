@@ -4,11 +4,11 @@
 // completion of something gone is a counter (Metrics::stale_completions), not a use-after-free.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "weir/address.h"
 #include "weir/buffer.h"
 #include "weir/check.h"
+#include "weir/counted.h"
 #include "weir/export.h"
 
 namespace weir::inline v0 {
@@ -241,7 +241,7 @@ class OpTable {
     return reinterpret_cast<TimedOp*>(static_cast<std::uintptr_t>(entry & ~kTags));
   }
   /// An Op's address, or that of its TimedOp, or next free slot and last generation, with a tag.
-  std::vector<std::uint64_t> entries_;
+  CountedVector<std::uint64_t> entries_;
   std::uint32_t free_ = kNone;
 };
 

@@ -4,6 +4,7 @@
 #include "weir/backend.h"
 #include "weir/buffer.h"
 #include "weir/combine.h"
+#include "weir/counted.h"
 #include "weir/error.h"
 #include "weir/ledger.h"
 #include "weir/limits.h"

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "src/os/clock.h"
-#include "weir/metrics.h"
 #include "weir/pool.h"
 
 namespace weir::inline v0 {
@@ -57,7 +56,6 @@ Ledger::Ledger(LedgerLevel level, std::uint64_t (*now_ns)())
   entries_.reserve(kFirstSlots);
   free_slots_.reserve(kFirstSlots);
   entries_.emplace_back();
-  thread_counts().heap_allocations += 2;
 }
 
 Ledger::~Ledger() = default;
@@ -71,7 +69,6 @@ void Ledger::follow(Block& block, SourceLocation where) {
     free_slots_.pop_back();
   } else if (entries_.size() <= kSlotsMax) {
     slot = static_cast<std::uint16_t>(entries_.size());
-    if (entries_.size() == entries_.capacity()) thread_counts().heap_allocations += 2;
     entries_.emplace_back();
     free_slots_.reserve(entries_.capacity());  // forget() allocates nothing.
   } else {

@@ -179,7 +179,6 @@ bool Pool::make_free() {
 bool Pool::grow() {
   void* memory = os::map_memory(slabs_->slab_bytes);
   if (memory == nullptr) return false;
-  if (slabs_->slabs.size() == slabs_->slabs.capacity()) ++thread_counts().heap_allocations;
   slabs_->slabs.push_back(static_cast<std::byte*>(memory));
   bases_ = slabs_->slabs.data();
   ++slab_count_;

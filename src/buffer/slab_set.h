@@ -9,9 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
-#include <vector>
 
 #include "weir/buffer.h"
+#include "weir/counted.h"
 
 namespace weir::inline v0 {
 
@@ -25,7 +25,7 @@ struct SlabSet {
 
   // The home thread's.
   const std::size_t slab_bytes;
-  std::vector<std::byte*> slabs;
+  CountedVector<std::byte*> slabs;
 
   // Any thread's.
   std::atomic<Block*> returns{nullptr};  ///< newest first; closed_mark() once the pool is gone

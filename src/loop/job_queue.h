@@ -8,6 +8,7 @@
 
 #include "weir/check.h"
 #include "weir/job.h"
+#include "weir/metrics.h"
 
 namespace weir::inline v0 {
 
@@ -37,6 +38,7 @@ class JobQueue {
   void grow() {
     const std::size_t capacity = capacity_ == 0 ? kFirstCapacity : capacity_ * 2;
     auto ring = std::make_unique<Job[]>(capacity);
+    ++thread_counts().heap_allocations;
     for (std::size_t i = head_; i != tail_; ++i)
       ring[i & (capacity - 1)] = std::move(ring_[i & (capacity_ - 1)]);
     ring_ = std::move(ring);

@@ -7,7 +7,6 @@
 #include <exception>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "src/loop/job_queue.h"
 #include "src/loop/post_queue.h"
@@ -363,7 +362,7 @@ class LoopCore final : public Sink {
   std::atomic<bool> is_stopped_{false};
   std::atomic<bool> has_returns_{false};  // other threads gave blocks back
   std::atomic<std::uint64_t> posts_refused_{0};
-  std::vector<std::pair<OpId, std::uint64_t>>
+  CountedVector<std::pair<OpId, std::uint64_t>>
       cancels_;  // asked for, oldest first, until their ops end
   std::uint64_t system_calls_seen_ =
       0;  // this thread's counts when they were last added to the metrics

@@ -7,9 +7,9 @@
 #include <memory>
 #include <new>
 #include <utility>
-#include <vector>
 
 #include "weir/check.h"
+#include "weir/counted.h"
 
 namespace weir::inline v0 {
 
@@ -111,12 +111,13 @@ class RecordSlab {
     const std::uint32_t first = capacity();
     WEIR_CHECK_LT(first, kNoSlot - kSlabCount);
     slabs_.push_back(std::make_unique<Cell[]>(kSlabCount));
+    ++thread_counts().heap_allocations;
     for (std::uint32_t slot = first + kSlabCount; slot-- > first;) {
       put_back(cell_at(slot), slot);
     }
   }
 
-  std::vector<std::unique_ptr<Cell[]>> slabs_;
+  CountedVector<std::unique_ptr<Cell[]>> slabs_;
   std::uint32_t free_ = kNoSlot;
   std::uint32_t size_ = 0;
 };

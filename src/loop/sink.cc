@@ -52,7 +52,7 @@ void Sink::queue_sent(SendOp& op, std::uint32_t bytes) {
 }
 
 void Sink::Queue::grow() {
-  std::vector<Completion> larger(slots.size() * 2);
+  CountedVector<Completion> larger(slots.size() * 2);
   const std::uint32_t count = size();
   for (std::uint32_t i = 0; i < count; ++i) larger[i] = slots[(head + i) & mask];
   slots = std::move(larger);

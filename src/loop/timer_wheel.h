@@ -9,9 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "weir/check.h"
+#include "weir/counted.h"
 #include "weir/timer_node.h"
 
 namespace weir::inline v0 {
@@ -183,7 +183,7 @@ class TimerWheel {
   std::uint32_t moves_left_ = 0;  // in this expire()
   std::unique_ptr<Slot[]> slots_;
   std::size_t spread_ = kNoSlot;  // a slot too full for one batch, on its way to lower levels
-  std::vector<Due> batch_;        // due, in order; a cancelled one has no node
+  CountedVector<Due> batch_;      // due, in order; a cancelled one has no node
   std::size_t batch_next_ = 0;
   std::size_t batch_live_ = 0;
   TimerNode* batch_mark_ = nullptr;  // its address is the place of a node in the batch

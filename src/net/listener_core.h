@@ -1,8 +1,6 @@
 // Accepting: one multishot op, a short queue of streams that nobody asked for yet, and what to do when connections or
 // descriptors run out.
 #pragma once
-#include <vector>
-
 #include "src/loop/loop_core.h"
 #include "weir/listener.h"
 
@@ -54,8 +52,8 @@ class ListenerCore final : public LoopClient, private ListenerAccept {
   ListenOptions options_;
   Listener::Accept* waiter_ = nullptr;
   ListenerHandler* handler_ = nullptr;
-  std::vector<Stream> queue_;  // accepted ahead of demand; oldest first
-  std::int64_t reserve_ = -1;  // a descriptor to give up when there is no other
+  CountedVector<Stream> queue_;  // accepted ahead of demand; oldest first
+  std::int64_t reserve_ = -1;    // a descriptor to give up when there is no other
   OpDeadline* retry_ = nullptr;
   std::int32_t failed_ = 0;  // accepting ended with this
   bool is_paused_ = false;

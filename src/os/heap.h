@@ -1,4 +1,5 @@
-// The one door to the heap for what weir allocates by itself, so that Metrics::heap_allocations counts all of it. Containers of the standard library that only grow at start are not counted.
+// Memory from the heap for what weir allocates by itself, counted for Metrics::heap_allocations. Its containers count
+// too: weir/counted.h.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
-#include <vector>
 
 #include "src/os/heap.h"
+#include "weir/counted.h"
 #include "weir/poison.h"
 
 namespace weir::inline v0 {
@@ -27,8 +27,8 @@ thread_local Lists lists;
 
 // Slabs are never given back, and stay reachable: a frame may outlive the thread that made it.
 std::mutex slabs_mutex;
-std::vector<void*>& slabs() {
-  static auto* const all = new std::vector<void*>;
+CountedVector<void*>& slabs() {
+  static auto* const all = new CountedVector<void*>;
   return *all;
 }
 
