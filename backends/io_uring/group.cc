@@ -46,7 +46,7 @@ void ReceiveGroup::end_window() {
 }
 
 void ReceiveGroup::post() {
-  while (posted_ < target_) {
+  while (posted_ < limit_) {
     Block* const block = pool_.take_for_backend(BlockState::posted);
     if (block == nullptr) break;
     add(*block, free_ids_[--free_count_]);
@@ -56,7 +56,7 @@ void ReceiveGroup::post() {
 
 void ReceiveGroup::double_target() {
   ran_dry_ = false;
-  target_ = std::min(target_ * 2, entry_count_);
+  if (limit_ == target_) target_ = std::min(target_ * 2, entry_count_);
 }
 
 }  // namespace weir::inline v0::uring

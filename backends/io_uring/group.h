@@ -4,6 +4,7 @@
 #pragma once
 #include <liburing.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -37,14 +38,16 @@ class ReceiveGroup {
     if (ran_dry_) [[unlikely]]
       double_target();
     if (turn_use_ != 0) note_use();
-    if (posted_ < target_) post();
+    limit_ = std::min(target_, pool_.ready_max());
+    if (posted_ < limit_) post();
     if (added_ != 0) publish();
+    pool_.set_ready(posted_);
   }
   /// The kernel chose buffer `id`: its block is nobody's but the caller's from here on. Another one takes its place.
   Block* take(std::uint16_t id) {
     ++turn_use_;
     Block* const block = blocks_[id];
-    Block* const next = posted_ <= target_ ? pool_.take_for_backend(BlockState::posted) : nullptr;
+    Block* const next = posted_ <= limit_ ? pool_.take_for_backend(BlockState::posted) : nullptr;
     if (next != nullptr) [[likely]] {
       add(*next, id);
     } else {
@@ -85,6 +88,7 @@ class ReceiveGroup {
   std::uint32_t entry_count_ = 0;
   std::uint32_t posted_ = 0;
   std::uint32_t target_ = 0;
+  std::uint32_t limit_ = 0;  // the target, or less when memory is short
   std::uint32_t turn_use_ = 0;
   std::uint32_t window_use_ = 0;
   std::uint32_t window_turns_ = 0;

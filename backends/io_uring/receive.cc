@@ -79,7 +79,7 @@ void IoUring::prepare_select(RecvOp& op, Socket& from, bool is_multishot) {
 bool IoUring::prepare_take(RecvOp& op, Socket& from) {
   ReceiveGroup& group = group_of(op);
   const std::uint32_t block_bytes = group.pool().block_bytes();
-  std::uint32_t left = from.was_full && op.multishot
+  std::uint32_t left = from.was_full && op.multishot && !group.pool().is_short()
                            ? std::max(context_.limits.bytes_per_socket_turn, 1u)
                            : block_bytes;
   if (!op.multishot && op.bytes_max != 0) left = std::min(left, op.bytes_max);
@@ -89,6 +89,9 @@ bool IoUring::prepare_take(RecvOp& op, Socket& from) {
   while (left > 0 && record.count < kTakeBlocksMax) {
     Block* const block = group.pool().take_for_backend(BlockState::lent);
     if (block == nullptr) break;
+    if (group.pool().fill_bytes_max() < block_bytes) {
+      left = std::min(left, group.pool().fill_bytes_max());
+    }
     const std::uint32_t bytes = std::min(left, block_bytes);
     record.segments[record.count] = {block->base, bytes};
     record.blocks[record.count++] = block;
@@ -188,6 +191,11 @@ void IoUring::complete_select(RecvOp& op, Socket& from, const io_uring_cqe& cqe)
     case ENOBUFS:
       group.grow();
       if ((op.backend_bits & kCancelAsked) != 0) return end_cancelled(op);
+      if (group.pool().is_short() && op.multishot) {  // it gets a block now and then, by itself
+        from.is_paced = from.is_ready = true;
+        from.was_full = false;
+        from.short_count = 0;
+      }
       return starve(op);
     case ECANCELED:
     case EAGAIN:
@@ -233,7 +241,7 @@ void IoUring::complete_take(RecvOp& op, Socket& from, std::int32_t result) {
 void IoUring::go_on_receiving(RecvOp& op, Socket& from) {
   if ((op.backend_bits & kCancelAsked) != 0) return end_cancelled(op);
   if (from.is_paced && from.short_count >= kShortTakesToReturn &&
-      ring_.features().has(Use::recv_multishot)) {
+      ring_.features().has(Use::recv_multishot) && !group_of(op).pool().is_short()) {
     ++ring_.counters().multishot_returns;
     from.is_paced = from.was_full = from.is_ready = false;
     from.short_count = 0;

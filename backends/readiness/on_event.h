@@ -15,9 +15,10 @@ namespace weir::inline v0 {
       pool.take_for_backend(BlockState::lent);  // only now, when something is there to fill it
   if (block == nullptr) [[unlikely]]
     return starve(slot, pool);
-  const std::int64_t got = os::recv(slot.native, block->base, block->capacity);
-  if (got <= 0 || got == block->capacity) [[unlikely]]
-    return receive_rest(slot, op, {block->base, block->capacity, block}, got, sink);
+  const std::uint32_t size = pool.fill_bytes_max();
+  const std::int64_t got = os::recv(slot.native, block->base, size);
+  if (got <= 0 || got == size) [[unlikely]]
+    return receive_rest(slot, op, {block->base, size, block}, got, sink);
   slot.clear(kReadReady);  // a short count: nothing is left, and the next byte makes a new edge
   sink.received(op, *block, static_cast<std::uint32_t>(got));
 }

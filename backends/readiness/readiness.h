@@ -90,6 +90,7 @@ class ReadinessBackend : public Backend, private PoolListener {
   };
   Submitted submit_read(Slot& slot, Op& op);
   void wait_readable(Slot& slot, Op& op);
+  bool is_short_for(const Op& op) const;
   Memory take_memory(Slot& slot, const RecvOp& op);
   void receive_plain(Slot& slot, RecvOp& op, Sink& sink);
   void receive_rest(Slot& slot, RecvOp& op, Memory memory, std::int64_t got, Sink& sink);

@@ -79,7 +79,7 @@ void ReadinessBackend::serve_reads(Slot& slot, Sink& sink) {
   while (Op* op = slot.reads.head) {
     if ((slot.bits & (kReadReady | kStarved)) != kReadReady || sink.room() == 0) return;
     if (op->kind == OpKind::accept) return serve_accepts(slot, static_cast<AcceptOp&>(*op), sink);
-    if (!has_share(slot)) {
+    if (!has_share(slot) || (op->undelivered != 0 && is_short_for(*op))) {
       ++context_.metrics.socket_budget_hits;
       return;
     }
@@ -98,6 +98,12 @@ void ReadinessBackend::serve_reads(Slot& slot, Sink& sink) {
   }
 }
 
+// Then an owner shall see what came before more memory is taken for him.
+bool ReadinessBackend::is_short_for(const Op& op) const {
+  const GroupId group = op.kind == OpKind::recv ? static_cast<const RecvOp&>(op).group : kNoGroup;
+  return group != kNoGroup && pools_[group]->is_short();
+}
+
 // No data: the group is empty, and the slot waits for it.
 ReadinessBackend::Memory ReadinessBackend::take_memory(Slot& slot, const RecvOp& op) {
   if (op.group == kNoGroup) return {op.target, op.bytes_max, nullptr};
@@ -107,8 +113,9 @@ ReadinessBackend::Memory ReadinessBackend::take_memory(Slot& slot, const RecvOp&
     starve(slot, pool);
     return {};
   }
-  const bool is_less_wanted = op.bytes_max - 1 < block->capacity;  // 0 is no wish
-  return {block->base, is_less_wanted ? op.bytes_max : block->capacity, block};
+  const std::uint32_t size = pool.fill_bytes_max();
+  const bool is_less_wanted = op.bytes_max - 1 < size;  // 0 is no wish
+  return {block->base, is_less_wanted ? op.bytes_max : size, block};
 }
 
 // False: nothing came, or there is no memory for it; the op waits on.
@@ -194,7 +201,7 @@ bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
 
 bool ReadinessBackend::wants_bulk(const Slot& slot, const RecvOp& op) const {
   return (slot.bits & (kBulk | kStream)) == (kBulk | kStream) && op.group != kNoGroup &&
-         op.bytes_max > pools_[op.group]->block_bytes();
+         op.bytes_max > pools_[op.group]->block_bytes() && !pools_[op.group]->is_short();
 }
 
 // Several blocks in one call, a completion each. False: the op waits on.

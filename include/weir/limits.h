@@ -24,7 +24,7 @@ struct WEIR_API Limits {
   // Memory.
   std::uint32_t block_bytes = 16 << 10;  ///< one receive buffer; a power of two, 1 KiB .. 256 KiB
   std::uint32_t group_bytes = 16 << 20;  ///< receive memory of a loop
-  std::uint32_t overflow_bytes = 48 << 20;  ///< more of it, taken only under pressure
+  std::uint32_t overflow_bytes = 48 << 20;  ///< more of it, for connections that hold little
   std::uint32_t loan_bytes_max = 1
                                  << 20;  ///< received bytes one connection may hold; then it pauses
   std::uint32_t copy_break_bytes =

@@ -2,6 +2,7 @@
 // backend takes and lends. Memory comes in slabs that are mapped when first needed and touched only as far as used; the
 // block freed last is taken first, so the working set stays in the cache.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "weir/buffer.h"
@@ -34,7 +35,11 @@ class WEIR_API Pool {
   struct Options {
     std::uint32_t block_bytes = 16 << 10;
     std::uint32_t blocks_max = 1024;  ///< the bound; take() then gives nothing
-    std::uint32_t slab_blocks = 64;   ///< mapped at a time; rounded up to a power of two
+    std::uint32_t blocks_ample = 0;   ///< from so many held on, is_short(); 0: as blocks_max
+    /// The last so many are for receives of at most `reserve_bytes`, which the receiver copies out at once.
+    std::uint32_t blocks_reserve = 0;
+    std::uint32_t reserve_bytes = 0;
+    std::uint32_t slab_blocks = 64;  ///< mapped at a time; rounded up to a power of two
     GroupId group = kNoGroup;
     const char* name = "pool";  ///< static text, for reports
   };
@@ -84,7 +89,20 @@ class WEIR_API Pool {
   const char* name() const { return options_.name; }
   Ledger& ledger() const { return ledger_; }
   /// Lowered under in_use(), it holds from when enough blocks came home.
-  void set_blocks_max(std::uint32_t count) { options_.blocks_max = count; }
+  void set_blocks_max(std::uint32_t count) {
+    options_.blocks_max = count;
+    ample_ = std::min(options_.blocks_ample, count);
+  }
+  /// So much is held that whoever holds much should take no more: the rest is for those who hold little.
+  bool is_short() const { return in_use_ >= ample_ + ready_; }
+  /// How many blocks a backend may keep ready for receives that nobody asked for one by one. It says how many it does.
+  std::uint32_t ready_max() const { return ample_ - std::min(ample_, held()); }
+  void set_ready(std::uint32_t count) { ready_ = count; }
+  /// How many bytes a receive may put into the block that was taken last.
+  std::uint32_t fill_bytes_max() const {
+    return in_use_ + options_.blocks_reserve > options_.blocks_max ? options_.reserve_bytes
+                                                                   : options_.block_bytes;
+  }
   /// `listener.on_refill` is called once, after the next block comes home. Null: nobody waits.
   void wait_for_refill(PoolListener* listener) { waiting_ = listener; }
   /// Called when an account's loans fall under its resume_below_bytes, which is then 0 again.
@@ -127,6 +145,7 @@ class WEIR_API Pool {
       account->loaned_bytes += block.capacity;
     }
   }
+  std::uint32_t held() const { return in_use_ - std::min(in_use_, ready_); }
   bool make_free();  // puts a block on the empty free list
   bool grow();
   void go_home(Block& block) noexcept;
@@ -141,6 +160,8 @@ class WEIR_API Pool {
   // What each take and each return touch comes first.
   Block* free_ = nullptr;
   std::uint32_t in_use_ = 0;
+  std::uint32_t ready_ = 0;  // of those in use
+  std::uint32_t ample_ = 0;
   std::uint32_t made_ = 0;  // blocks whose header was written
   PoolListener* waiting_ = nullptr;
   Ledger& ledger_;

@@ -127,6 +127,8 @@ Pool::Pool(const Options& options, Ledger& ledger) : ledger_(ledger), options_(o
   WEIR_CHECK(options.slab_blocks != 0 && options.slab_blocks <= kSlabBlocksMax);
   options_.block_bytes = (options.block_bytes + kLineBytes - 1) / kLineBytes * kLineBytes;
   options_.slab_blocks = std::bit_ceil(options.slab_blocks);
+  if (options_.blocks_ample == 0) options_.blocks_ample = options_.blocks_max;
+  set_blocks_max(options_.blocks_max);
   slab_shift_ = static_cast<std::uint32_t>(std::countr_zero(options_.slab_blocks));
   stride_ = stride_of(options_.block_bytes);
   slabs_ = new SlabSet(std::size_t{stride_} << slab_shift_);

@@ -48,6 +48,10 @@ bool StreamCore::begin_rare_read(Stream::ReadOp& op) {
   const bool may_be_here = (flags_ & (kHasInbox | kClosing | kEndReceived | kReadBroken)) != 0;
   if (may_be_here && try_satisfy(op)) return finish_inline(op);
   reader_.op = &op;
+  if (has(kHeldByLoan) && op.goal() != nullptr) [[unlikely]] {
+    resume_below_bytes = 0;
+    clear(kHeldByLoan);
+  }
   if (has(kHeldByLoan)) [[unlikely]] {
     count_hold();
   } else if (!is_read_armed()) {
@@ -173,6 +177,19 @@ void StreamCore::received_otherwise(Buf&& bytes) {
   }
 }
 
+// Memory is short: short slices leave their blocks at once, and who holds a block is read from no more.
+void StreamCore::received_while_short(Buf&& got) {
+  Buf bytes = copy_break(std::move(got), *loop_.small_pool, loop_.metrics);
+  constexpr std::uint32_t kWay = kHandled | kPaused | kClosing | kHasInbox;
+  if ((flags_ & kWay) == kHandled) {
+    reader_.handler->on_read(std::move(bytes));
+  } else {
+    received_otherwise(std::move(bytes));
+  }
+  hold_if_over_cap();
+  if (!is_read_armed()) continue_reading();
+}
+
 void StreamCore::ended() {
   if (has(kClosing)) return;
   set(kEndReceived);
@@ -231,14 +248,17 @@ void StreamCore::keep(Buf bytes) {
 }
 
 std::uint32_t StreamCore::loan_cap() const {
+  if (loop_.group->is_short()) return loop_.limits.block_bytes;
   const auto live =
       static_cast<std::uint32_t>(std::max<std::uint64_t>(1, loop_.metrics.connections));
   return std::clamp(loop_.limits.group_bytes / live, 2 * loop_.limits.block_bytes,
                     loop_.limits.loan_bytes_max);
 }
 
+// Not while a read waits for more than the cap: it would wait for ever.
 void StreamCore::hold_if_over_cap() {
-  if (has(kHeldByLoan)) return;
+  const bool has_goal = !has(kHandled) && reader_.op != nullptr && reader_.op->goal() != nullptr;
+  if (has(kHeldByLoan) || has_goal) return;
   const std::uint32_t cap = loan_cap();
   if (loaned_bytes < cap) return;
   set(kHeldByLoan);

@@ -199,6 +199,7 @@ class StreamCore : public LoopClient, public LoanAccount {
   void end_read_wait(Stream::ReadOp& op);
   void give_to_reader(Buf&& bytes);
   void received_otherwise(Buf&& bytes);
+  void received_while_short(Buf&& got);
   void keep(Buf bytes);
   void hold_if_over_cap();
   void count_hold();
@@ -280,6 +281,8 @@ template <typename... Parts>
 [[gnu::always_inline]] inline void StreamCore::receive(std::size_t size, Parts&&... parts) {
   ++loop_.metrics.receives;
   loop_.metrics.bytes_received += size;
+  if (loop_.group->is_short()) [[unlikely]]
+    return received_while_short(Buf(std::forward<Parts>(parts)...));
   if ((flags_ & (kHandled | kPaused | kClosing | kHasInbox)) == kHandled) {
     reader_.handler->on_read(Buf(std::forward<Parts>(parts)...));
   } else if ((flags_ & (kHandled | kClosing | kHasInbox | kHoldCounted)) == 0 &&

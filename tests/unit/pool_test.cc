@@ -73,6 +73,35 @@ TEST_F(PoolTest, FollowsABoundThatMoves) {
   EXPECT_FALSE(pool_.take().empty());
 }
 
+TEST(PoolAmple, IsShortWhenMoreIsHeldThanMerelyKeptReady) {
+  Ledger ledger;
+  Pool pool({.block_bytes = 1024, .blocks_max = 8, .blocks_ample = 4, .slab_blocks = 4}, ledger);
+  std::vector<Buf> held;
+  const auto hold = [&](std::size_t count) {
+    while (held.size() < count) held.push_back(pool.take());
+  };
+  EXPECT_EQ(pool.ready_max(), 4u);
+  hold(3);
+  EXPECT_FALSE(pool.is_short());
+  EXPECT_EQ(pool.ready_max(), 1u);
+  pool.set_ready(1);  // one of the three
+  EXPECT_EQ(pool.ready_max(), 2u);
+  hold(4);
+  EXPECT_FALSE(pool.is_short());
+  hold(5);
+  EXPECT_TRUE(pool.is_short());
+  EXPECT_EQ(pool.ready_max(), 0u);
+  held.resize(4);
+  EXPECT_FALSE(pool.is_short());
+  held.clear();  // also what was ready: the backend has not said so yet
+  EXPECT_FALSE(pool.is_short());
+  EXPECT_EQ(pool.ready_max(), 4u);
+  pool.set_ready(0);
+  pool.set_blocks_max(2);
+  hold(2);
+  EXPECT_TRUE(pool.is_short());
+}
+
 TEST_F(PoolTest, IsEmptyWhenTheSystemHasNoMemory) {
   os::set_fault_hook([](os::Call call, os::Native) {
     return call == os::Call::map ? os::Fault{.error = -12} : os::Fault{};

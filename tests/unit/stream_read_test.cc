@@ -77,6 +77,21 @@ TEST_P(StreamRead, ExactGivesSoManyBytesAndLeavesTheRest) {
   EXPECT_TRUE(error.ok()) << error.to_string();
 }
 
+TEST_P(StreamRead, ExactMayBeMoreThanAConnectionMayHold) {
+  Limits limits;
+  limits.loan_bytes_max = 2 * limits.block_bytes;
+  make_streams(limits);
+  const std::string text = pattern(10 * limits.block_bytes);
+  const auto send = [&]() -> Task<> { co_await one_.write(std::string_view(text)); };
+  const auto receive = [&]() -> Task<> {
+    co_await sleep_for(1ms);  // so that what came first is held already
+    Buf all = co_await other_.read_exact(text.size());
+    EXPECT_EQ(all.text(), text);
+  };
+  const Error error = run_both(send, receive);
+  EXPECT_TRUE(error.ok()) << error.to_string();
+}
+
 TEST_P(StreamRead, ExactInOnePieceCopiesNothing) {
   const std::uint64_t copied = metrics().bytes_copied;
   const auto reader = [&]() -> Task<> {

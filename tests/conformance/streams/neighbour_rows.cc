@@ -8,7 +8,9 @@ namespace weir::test {
 namespace {
 
 constexpr std::size_t kMessage = 64;
-constexpr StreamRigOptions kService{.block_bytes = 16 << 10, .blocks = 256, .loan_blocks = 16};
+// So far below the limit that many are accepted at a time.
+constexpr StreamRigOptions kService{
+    .block_bytes = 16 << 10, .blocks = 256, .loan_blocks = 16, .connections_max = 10'000};
 
 Task<> echo(Stream peer) {
   while (Buf bytes = co_await peer.read()) co_await peer.write(std::move(bytes));

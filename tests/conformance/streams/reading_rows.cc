@@ -156,6 +156,35 @@ void a_holder_does_not_starve_the_others(StreamRig& rig) {
   DEMAND_EQ(rig, first_difference(holder.bytes), std::string::npos);
 }
 
+// Many hold whatever they get, far more together than there is: what is left goes to those who hold nothing.
+void many_holders_do_not_starve_the_others(StreamRig& rig) {
+  std::vector<Peer> rude(30);
+  std::vector<Recorder*> holders;
+  for (Peer& peer : rude) {
+    holders.push_back(&rig.reader(peer));
+    holders.back()->holds_blocks = true;
+  }
+  std::vector<Peer> peers(5);
+  std::vector<Recorder*> readers;
+  for (Peer& peer : peers) readers.push_back(&rig.reader(peer));
+  for (std::size_t round = 1; round <= 20; ++round) {
+    for (Peer& peer : peers) peer.send(2000);
+    AWAIT(rig, [&] {
+      for (Peer& peer : rude) peer.send_some(100'000);
+      for (const Recorder* reader : readers) {
+        if (reader->bytes.size() != round * 2000) return false;
+      }
+      return true;
+    }());
+  }
+  for (std::size_t i = 0; i < rude.size(); ++i) {
+    Recorder& holder = *holders[i];
+    holder.holds_blocks = false;
+    AWAIT(rig, (holder.held.clear(), holder.bytes.size() == rude[i].sent_bytes()));
+    DEMAND_EQ(rig, first_difference(holder.bytes), std::string::npos);
+  }
+}
+
 // Twenty streams share memory for a few blocks.
 void little_memory_loses_nothing(StreamRig& rig) {
   std::vector<Peer> peers(20);
@@ -214,6 +243,10 @@ const StreamRow kRows[] = {
      6,
      a_holder_does_not_starve_the_others,
      {.block_bytes = 1024, .blocks = 64, .loan_blocks = 16}},
+    {"ManyHoldersDoNotStarveTheOthers",
+     6,
+     many_holders_do_not_starve_the_others,
+     {.block_bytes = 4096, .blocks = 64, .overflow_blocks = 192}},
     {"BytesAndTheEndAtOnce", 7, bytes_and_the_end_at_once},
     {"BytesAndTheEndInOneEdge", 7, bytes_and_the_end_in_one_edge},
     {"BytesAndTheEndWithLittleMemory", 7, bytes_and_the_end_in_one_edge, kLittleMemory},

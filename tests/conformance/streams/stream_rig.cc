@@ -15,7 +15,7 @@ Limits limits_for(const StreamRigOptions& options) {
   Limits limits;
   limits.block_bytes = options.block_bytes;
   limits.group_bytes = options.block_bytes * options.blocks;
-  limits.overflow_bytes = 0;
+  limits.overflow_bytes = options.block_bytes * options.overflow_blocks;
   limits.loan_bytes_max = options.block_bytes * options.loan_blocks;
   limits.connections_max = options.connections_max;
   limits.accepts_per_turn = options.accepts_per_turn;

@@ -53,6 +53,7 @@ class Recorder final : public StreamHandler {
 struct StreamRigOptions {
   std::uint32_t block_bytes = 4096;
   std::uint32_t blocks = 256;
+  std::uint32_t overflow_blocks = 0;
   std::uint32_t loan_blocks = 64;  ///< of one connection
   std::uint32_t connections_max = 1024;
   std::uint32_t accepts_per_turn = 32;
