@@ -39,7 +39,7 @@ class HttpAnswers {
     is_http_1_0_ = request.is_http_1_0();
     is_head_only_ = method == HTTP_HEAD;
     is_echo_ = path == "/echo" && method == HTTP_POST;
-    if (request.wants_continue) add(complete_, {"HTTP/1.1 100 Continue\r\n\r\n"});
+    if (request.wants_continue()) add(complete_, {"HTTP/1.1 100 Continue\r\n\r\n"});
     if (is_echo_) {
       request.is_chunked() ? add_head("200 OK", "Transfer-Encoding: chunked\r\n")
                            : add_head("200 OK", "", Digits(request.length_bytes()));

@@ -1,5 +1,5 @@
-// What llhttp lets pass in the lines of a head or of trailers, although proxies disagree about it: a bare LF in three places,
-// and lines that go on in the next one.
+// The lines of a head or of trailers: what headers say that matters here, and what llhttp lets pass although proxies
+// disagree about it: a bare LF in three places, and lines that go on in the next one.
 #pragma once
 #include <algorithm>
 #include <cctype>
@@ -20,6 +20,30 @@ inline bool equals(std::string_view text, std::string_view lower) {
   return std::equal(text.begin(), text.end(), lower.begin(), lower.end(),
                     [](unsigned char a, char b) { return std::tolower(a) == b; });
 }
+
+/// What the headers of one request say that matters here.
+struct HttpHeaders {
+  std::string name,
+      value;  ///< of the one that comes; they keep their memory from request to request
+  int host_count = 0;
+  bool wants_continue = false;
+  bool is_coded = false;  ///< in another way than chunked
+
+  void begin_request() {
+    host_count = 0;
+    wants_continue = is_coded = false;
+  }
+  /// False: it has no name. Trailers say nothing that matters.
+  bool end_header(bool is_of_head) {
+    if (name.empty()) return false;
+    if (is_of_head && equals(name, "host")) ++host_count;
+    if (is_of_head && equals(name, "expect")) wants_continue = equals(value, "100-continue");
+    if (is_of_head && equals(name, "transfer-encoding")) is_coded |= !equals(value, "chunked");
+    name.clear();
+    value.clear();
+    return true;
+  }
+};
 
 /// The lines of one head, or of one request's trailers, as they come.
 class HttpLines {

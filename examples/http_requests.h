@@ -59,13 +59,13 @@ class HttpRequests {
 
   weir::Buf body;  ///< of a body step: a slice of what came, not a copy
   std::string target;
-  bool wants_continue = false;
   bool keeps_alive = false;
   std::uint64_t begun_count = 0;
   llhttp_method_t method() const { return static_cast<llhttp_method_t>(parser_.method); }
   bool is_http_1_0() const { return parser_.http_minor == 0; }
   bool is_chunked() const { return (parser_.flags & F_CHUNKED) != 0; }
   std::uint64_t length_bytes() const { return length_bytes_; }
+  bool wants_continue() const { return headers_.wants_continue; }
   bool is_in_body() const { return !is_in_lines_; }
   bool is_in_request() const { return !is_in_lines_ || lines_.size_bytes() != 0; }
   int status() const { return status_; }  ///< of a bad step: what to answer
@@ -88,8 +88,7 @@ class HttpRequests {
     llhttp_settings_init(&s);
     s.on_message_begin = [](llhttp_t* p) {
       of(p).target.clear();
-      of(p).wants_continue = of(p).is_coded_ = false;
-      of(p).host_count_ = 0;
+      of(p).headers_.begin_request();
       ++of(p).begun_count;
       return 0;
     };
@@ -98,12 +97,15 @@ class HttpRequests {
       return of(p).target.size() > kTargetBytesMax ? of(p).refuse(414) : 0;
     };
     s.on_header_field = [](llhttp_t* p, const char* at, std::size_t size) {
-      return keep_start(of(p).name_, at, size);
+      return keep_start(of(p).headers_.name, at, size);
     };
     s.on_header_value = [](llhttp_t* p, const char* at, std::size_t size) {
-      return keep_start(of(p).value_, at, size);
+      return keep_start(of(p).headers_.value, at, size);
     };
-    s.on_header_value_complete = [](llhttp_t* p) { return of(p).on_header(); };
+    s.on_header_value_complete = [](llhttp_t* p) {
+      const bool is_of_head = (p->flags & F_TRAILING) == 0;
+      return of(p).headers_.end_header(is_of_head) ? 0 : of(p).refuse(400);
+    };
     s.on_headers_complete = [](llhttp_t* p) { return of(p).pause(Step::head); };
     s.on_body = [](llhttp_t* p, const char* at, std::size_t size) {
       of(p).body_at_ = at;
@@ -118,39 +120,26 @@ class HttpRequests {
     return s;
   }
 
-  int on_header() {
-    const bool is_of_head = (parser_.flags & F_TRAILING) == 0;
-    if (name_.empty()) return refuse(400);
-    if (is_of_head && equals(name_, "host")) ++host_count_;
-    if (is_of_head && equals(name_, "expect")) wants_continue = equals(value_, "100-continue");
-    if (is_of_head && equals(name_, "transfer-encoding")) is_coded_ |= !equals(value_, "chunked");
-    name_.clear();
-    value_.clear();
-    return 0;
-  }
-
   bool is_head_right() {
     const bool is_1_1 = parser_.http_minor == 1;
     keeps_alive = llhttp_should_keep_alive(&parser_) != 0;
     length_bytes_ = is_chunked() ? 0 : parser_.content_length;
     if (parser_.http_major != 1 || parser_.http_minor > 1) refuse(505);
-    if (is_coded_) refuse(is_chunked() ? 501 : 400);
+    if (headers_.is_coded) refuse(is_chunked() ? 501 : 400);
     if (!is_1_1 && (parser_.flags & F_TRANSFER_ENCODING) != 0) refuse(400);
-    if (host_count_ > 1 || (is_1_1 && host_count_ == 0)) refuse(400);
+    if (headers_.host_count > 1 || (is_1_1 && headers_.host_count == 0)) refuse(400);
     if (length_bytes_ > kBodyBytesMax) refuse(413);
     return status_ == 0;
   }
 
   llhttp_t parser_{};
-  std::string name_, value_;  // they keep their memory from request to request
+  HttpHeaders headers_;
   const char* body_at_ = nullptr;
   std::uint64_t length_bytes_ = 0;
   HttpLines lines_;
   int status_ = 0;
-  int host_count_ = 0;
   Step paused_at_ = Step::need_bytes;
   bool is_in_lines_ = true;  // of a head or of trailers, not in a body
-  bool is_coded_ = false;    // in another way than chunked
 };
 
 }  // namespace example
