@@ -90,8 +90,8 @@ def start(test, *command, **options):
     return service
 
 
-def start_proxy(test, upstream_address, **options):
-    return start(test, "tcp_proxy", "--upstream", upstream_address, **options)
+def start_proxy(test, upstream_address, *arguments, **options):
+    return start(test, "tcp_proxy", "--upstream", upstream_address, *arguments, **options)
 
 
 def load(*options, env=None):
@@ -149,6 +149,13 @@ def listen():
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.settimeout(WAIT_SECONDS)
     return listener, f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def free_address():
+    """Where nobody listens now: for programs that cannot choose for themselves and say what they chose."""
+    listener, address = listen()
+    listener.close()
+    return address
 
 
 REFUSED = {}  # backend: why this machine does not have it
