@@ -152,7 +152,7 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     build = arguments.build.resolve()
-    busy = os.getloadavg()[0]
+    busy, started = os.getloadavg()[0], time.monotonic()
     rows, notes, failed = [], [], False
     for name in arguments.services or SERVICES:
         if not (build / "examples" / name).exists():
@@ -175,6 +175,7 @@ def main():
         print(f"Other work ran on this machine meanwhile (load {busy:.1f}): CPU us and the counts hold, the times less so.")
     for note in notes:
         print(note)
+    print(f"{time.monotonic() - started:.0f} s in all.")
     print(f"""
 Try next:
   {build.relative_to(ROOT) if build.is_relative_to(ROOT) else build}/examples/http_hello --listen 127.0.0.1:8080 --stats    and curl it; Ctrl-C prints its counters
@@ -184,7 +185,4 @@ Try next:
 
 
 if __name__ == "__main__":
-    started = time.monotonic()
-    status = main()
-    print(f"\n{time.monotonic() - started:.0f} s")
-    sys.exit(status)
+    sys.exit(main())

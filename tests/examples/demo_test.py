@@ -32,7 +32,9 @@ class Demo(unittest.TestCase):
                     self.assertEqual(len(figures), 9)
                     self.assertGreater(figures[0], 0)
                     self.assertEqual(figures[-1], 0)
-        self.assertIn("Try next:", done.stdout)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[-4], "Try next:")
+        self.assertTrue(all(line.startswith("  ") for line in lines[-3:]), lines[-3:])
 
     def test_unknown_service(self):
         done = self.run_demo("gopher")
