@@ -152,7 +152,6 @@ Buf StreamCore::take_from_inbox(std::size_t size_bytes) {
   Buf whole = loop_.allocate(size_bytes);
   inbox().copy_to({whole.writable(), size_bytes});
   inbox().trim_front(size_bytes);
-  loop_.metrics.bytes_copied += size_bytes;
   return whole;
 }
 
