@@ -147,7 +147,8 @@ def start_http_server(test, files):
             file.write(content)
     address = support.free_address()
     OthersProgram(test, address, [sys.executable, "-m", "http.server", address.split(":")[1], "--bind", "127.0.0.1",
-                                  "--protocol", "HTTP/1.1", "--directory", folder.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                  "--protocol", "HTTP/1.1", "--directory", folder.name],
+                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return address
 
 
@@ -198,7 +199,7 @@ class OthersClients(unittest.TestCase):
             (["-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", url + "/"], None, b"405"),
             (["-o", "/dev/null", "-w", "%{http_code}", "-I", url + "/nothing"], None, b"404"),
             (["-o", "/dev/null", "-w", "%{http_code} %{size_download}", "-I", url + "/"], None, b"200 0"),
-            (["-o", "/dev/null", "-w", "%{num_connects}", url + "/", "-o", "/dev/null", url + "/"], None, b"10"),  # one was enough
+            (["-o", "/dev/null", "-w", "%{num_connects}", url + "/", "-o", "/dev/null", url + "/"], None, b"10"),  # one, for both
         ]
         for arguments, data, wanted in rows:
             with self.subTest(arguments=arguments):
