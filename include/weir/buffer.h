@@ -233,6 +233,8 @@ class [[nodiscard]] WEIR_API BufChain {
 
   void append(Buf&& buf);  ///< an empty Buf is dropped
   void append(BufChain&& chain);
+  /// Copies `buf` behind the last piece if that lies in a block of `copies` or of the application with room for it.
+  bool absorb(const Buf& buf, const Pool& copies);
   Buf pop_front();  ///< the first piece; empty when there is none
   /// Exactly `count` bytes as one piece. If they lie in several they are copied together: into a block of the first
   /// one's pool, charged as that one is, or into memory of their own when they do not fit or the pool has none.

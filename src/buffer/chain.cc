@@ -58,6 +58,22 @@ void BufChain::append(Buf&& buf) {
   tail_ = node;
 }
 
+// Only memory of the application's, or copies: behind a loaned slice the block may be the kernel's.
+bool BufChain::absorb(const Buf& buf, const Pool& copies) {
+  if (tail_ == nullptr) return false;
+  Buf& last = tail_->buf;
+  const Block& block = *last.block();
+  const bool is_own = block.state == BlockState::app ||
+                      (block.origin == BlockOrigin::pool && block.home == &copies);
+  if (!is_own || last.tailroom() < buf.size()) return false;
+  std::byte* const end = last.writable() + last.size();
+  last.grow_back(buf.size());
+  std::copy_n(buf.data(), buf.size(), end);
+  bytes_ += buf.size();
+  thread_counts().bytes_copied += buf.size();
+  return true;
+}
+
 void BufChain::append(BufChain&& chain) {
   if (chain.empty()) return;
   (tail_ != nullptr ? tail_->next : head_) = chain.head_;

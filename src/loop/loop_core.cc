@@ -201,6 +201,8 @@ OpDeadline& LoopCore::make_deadline(std::uint64_t deadline_ns, void* owner,
   return deadline;
 }
 
+void LoopCore::postpone(OpDeadline& deadline) { arm(deadline, now_ns(), false); }
+
 void LoopCore::drop_deadline(OpDeadline& deadline) {
   disarm(deadline, false);
   deadlines_.destroy(deadline);

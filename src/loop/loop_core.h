@@ -116,6 +116,7 @@ class LoopCore final : public Sink {
   /// A pooled timer that calls `on_due` once; give it back with drop_deadline, fired or not.
   OpDeadline& make_deadline(std::uint64_t deadline_ns, void* owner,
                             void (*on_due)(TimerNode& node));
+  void postpone(OpDeadline& fired);  ///< it fires again in the next turn
   void drop_deadline(OpDeadline& deadline);
   /// now + delay, saturating.
   std::uint64_t deadline_after(Duration delay) {

@@ -22,6 +22,7 @@ class PairCore final : public StreamCore, private PairTurn {
   void free_record() override;
   void on_ref_changed(bool) override {}
   bool was_quiet_for(std::uint16_t) const override { return true; }  // nothing is under way unseen
+  bool has_undelivered() const override { return false; }
 
  private:
   PairTurn& turn() { return *this; }

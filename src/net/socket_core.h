@@ -33,6 +33,7 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   void free_record() override;
   void on_ref_changed(bool is_ref) override;
   bool was_quiet_for(std::uint16_t turns) const override;
+  bool has_undelivered() const override { return recv().undelivered != 0; }
   void hurry_send() override { send().lazy = false; }
 
  private:

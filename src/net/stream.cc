@@ -155,6 +155,18 @@ Buf StreamCore::take_from_inbox(std::size_t size_bytes) {
   return whole;
 }
 
+// What waits for a goal may need more memory than a stream may hold of the receive group: it moves into memory of the
+// goal's own, and what comes is copied behind it.
+void StreamCore::collect(const Stream::ReadOp::Goal& goal) {
+  if (!has(kHasInbox)) return;
+  const std::size_t count = inbox().bytes();
+  Buf whole = loop_.allocate(std::max(goal.size_bytes, count));
+  inbox().copy_to({whole.writable(), count});
+  whole.trim_back(whole.size() - count);
+  inbox().clear();
+  inbox().append(std::move(whole));
+}
+
 bool StreamCore::try_goal(Stream::ReadOp& op) {
   Stream::ReadOp::Goal& goal = *op.goal();
   std::size_t size_bytes = goal.size_bytes;

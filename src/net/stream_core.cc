@@ -49,6 +49,7 @@ bool StreamCore::begin_rare_read(Stream::ReadOp& op) {
   if (may_be_here && try_satisfy(op)) return finish_inline(op);
   reader_.op = &op;
   if (has(kHeldByLoan) && op.goal() != nullptr) [[unlikely]] {
+    collect(*op.goal());
     resume_below_bytes = 0;
     clear(kHeldByLoan);
   }
@@ -61,6 +62,11 @@ bool StreamCore::begin_rare_read(Stream::ReadOp& op) {
   const std::uint64_t deadline_ns = loop_.deadline_after(Duration(op.limit_.timeout_ns));
   op.limit_.deadline = &loop_.make_deadline(deadline_ns, this, [](TimerNode& node) {
     auto& core = *static_cast<StreamCore*>(static_cast<OpDeadline&>(node).owner);
+    // What came in time but waits for its turn counts: the next steps of this turn deliver it, or ask the kernel.
+    auto& deadline = static_cast<OpDeadline&>(node);
+    const bool may_come = !deadline.has_fired && core.loop_.backend().pending_hint();
+    deadline.has_fired = true;
+    if (may_come || core.has_undelivered()) return core.loop_.postpone(deadline);
     Stream::ReadOp* const late = core.reader_.op;
     core.end_read_wait(*late);
     core.disarm_read();
@@ -72,10 +78,9 @@ bool StreamCore::begin_rare_read(Stream::ReadOp& op) {
 }
 
 // The result is here already. Within the budget the task goes on at once, else it takes its turn among the jobs.
-bool StreamCore::finish_inline(Stream::ReadOp& op) {
-  const bool may_go_on =
-      !op.has_failed() && op.task()->may_go_on_inline(loop_.turn(), loop_.limits.inline_awaits);
-  if (may_go_on || op.catches()) {
+bool StreamCore::finish_inline(Waiter& op) {
+  const bool goes_on = !op.has_failed() || op.catches();  // else the task ends, which takes a job
+  if (goes_on && op.task()->may_go_on_inline(loop_.turn(), loop_.limits.inline_awaits)) {
     ++loop_.metrics.inline_awaits;
     op.stop_waiting();
     return false;
@@ -168,7 +173,7 @@ void StreamCore::received(Buf&& bytes) {
 
 // Bytes that nobody takes now, or that complete what a reader has collected.
 void StreamCore::received_otherwise(Buf&& bytes) {
-  if (has(kClosing)) return bytes.reset();
+  if ((flags_ & (kClosing | kEndReceived)) != 0) return bytes.reset();  // kEndReceived: by a stop
   if (!has(kHandled) && reader_.op != nullptr &&
       (!has(kHasInbox) || reader_.op->goal() != nullptr)) {
     give_to_reader(std::move(bytes));
@@ -180,7 +185,7 @@ void StreamCore::received_otherwise(Buf&& bytes) {
 // Memory is short: short slices leave their blocks at once, and who holds a block is read from no more.
 void StreamCore::received_while_short(Buf&& got) {
   Buf bytes = copy_break(std::move(got), *loop_.small_pool, loop_.metrics);
-  constexpr std::uint32_t kWay = kHandled | kPaused | kClosing | kHasInbox;
+  constexpr std::uint32_t kWay = kHandled | kPaused | kClosing | kEndReceived | kHasInbox;
   if ((flags_ & kWay) == kHandled) {
     reader_.handler->on_read(std::move(bytes));
   } else {
@@ -191,7 +196,7 @@ void StreamCore::received_while_short(Buf&& got) {
 }
 
 void StreamCore::ended() {
-  if (has(kClosing)) return;
+  if (has(kClosing) || has(kEndReceived)) return;
   set(kEndReceived);
   count_hold();
   if (has(kHasInbox) && (has(kHandled) || reader_.op == nullptr))
@@ -207,7 +212,9 @@ void StreamCore::ended() {
 }
 
 void StreamCore::end_if_idle(std::uint16_t turns) {
-  if (!has(kHasInbox) && wants_bytes() && was_quiet_for(turns)) ended();
+  if (has(kHasInbox) || !wants_bytes() || has_undelivered() || !was_quiet_for(turns)) return;
+  disarm_read();
+  ended();
 }
 
 void StreamCore::read_failed(std::int32_t result) {
@@ -238,8 +245,14 @@ void StreamCore::drop_inbox() {
 
 // Nobody takes the bytes now: they wait, short ones out of their block, and a stream that holds much stops reading.
 void StreamCore::keep(Buf bytes) {
-  aside().inbox.append(copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics));
-  set(kHasInbox);
+  const bool is_short = bytes.size() < loop_.limits.copy_break_bytes;
+  const bool may_follow = has(kHasInbox) && (is_short || is_collecting());
+  if (may_follow && inbox().absorb(bytes, *loop_.small_pool)) {
+    loop_.metrics.copy_breaks += is_short;
+  } else {
+    aside().inbox.append(copy_break(std::move(bytes), *loop_.small_pool, loop_.metrics));
+    set(kHasInbox);
+  }
   if (inbox().bytes() >= loop_.limits.bytes_per_socket_turn && !has(kHeldByLoan) &&
       !(reader_.op != nullptr && !has(kHandled))) {
     disarm_read();
@@ -251,16 +264,16 @@ std::uint32_t StreamCore::loan_cap() const {
   if (loop_.group->is_short()) return loop_.limits.block_bytes;
   const auto live =
       static_cast<std::uint32_t>(std::max<std::uint64_t>(1, loop_.metrics.connections));
-  return std::clamp(loop_.limits.group_bytes / live, 2 * loop_.limits.block_bytes,
-                    loop_.limits.loan_bytes_max);
+  const std::uint32_t least = std::min(2 * loop_.limits.block_bytes, loop_.limits.loan_bytes_max);
+  return std::clamp(loop_.limits.group_bytes / live, least, loop_.limits.loan_bytes_max);
 }
 
 // Not while a read waits for more than the cap: it would wait for ever.
 void StreamCore::hold_if_over_cap() {
-  const bool has_goal = !has(kHandled) && reader_.op != nullptr && reader_.op->goal() != nullptr;
-  if (has(kHeldByLoan) || has_goal) return;
+  if (has(kHeldByLoan)) return;
   const std::uint32_t cap = loan_cap();
   if (loaned_bytes < cap) return;
+  if (is_collecting()) return collect(*reader_.op->goal());
   set(kHeldByLoan);
   ++loop_.metrics.read_pauses;
   resume_below_bytes = cap / 2 + 1;

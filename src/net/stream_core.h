@@ -116,8 +116,9 @@ class StreamCore : public LoopClient, public LoanAccount {
   virtual void start_close() = 0;  ///< everything in flight is cancelled; then closed() is called
   virtual void free_record() = 0;
   virtual void on_ref_changed(bool) {}
-  /// Did nothing come for more than `turns`, and is nothing on its way to the application?
+  /// Did nothing come for more than `turns`?
   virtual bool was_quiet_for(std::uint16_t turns) const = 0;
+  virtual bool has_undelivered() const = 0;  ///< bytes that the loop holds for its next step
   /// Somebody begins to wait for the end of the send that is under way.
   virtual void hurry_send() {}
 
@@ -194,8 +195,12 @@ class StreamCore : public LoopClient, public LoanAccount {
   bool begin_rare_read(Stream::ReadOp& op);
   bool try_satisfy(Stream::ReadOp& op);
   bool try_goal(Stream::ReadOp& op);
+  bool is_collecting() const {
+    return !has(kHandled) && reader_.op != nullptr && reader_.op->goal() != nullptr;
+  }
+  void collect(const Stream::ReadOp::Goal& goal);
   Buf take_from_inbox(std::size_t size_bytes);
-  bool finish_inline(Stream::ReadOp& op);
+  bool finish_inline(Waiter& op);
   void end_read_wait(Stream::ReadOp& op);
   void give_to_reader(Buf&& bytes);
   void received_otherwise(Buf&& bytes);
@@ -283,9 +288,9 @@ template <typename... Parts>
   loop_.metrics.bytes_received += size;
   if (loop_.group->is_short()) [[unlikely]]
     return received_while_short(Buf(std::forward<Parts>(parts)...));
-  if ((flags_ & (kHandled | kPaused | kClosing | kHasInbox)) == kHandled) {
+  if ((flags_ & (kHandled | kPaused | kClosing | kEndReceived | kHasInbox)) == kHandled) {
     reader_.handler->on_read(Buf(std::forward<Parts>(parts)...));
-  } else if ((flags_ & (kHandled | kClosing | kHasInbox | kHoldCounted)) == 0 &&
+  } else if ((flags_ & (kHandled | kClosing | kEndReceived | kHasInbox | kHoldCounted)) == 0 &&
              reader_.op != nullptr && reader_.op->is_plain()) {
     Stream::ReadOp& op = *std::exchange(reader_.op, nullptr);
     op.bytes_ = Buf(std::forward<Parts>(parts)...);

@@ -81,8 +81,6 @@ Write StreamCore::write(BufChain& bytes, bool waits) {
 
 void StreamCore::queued(std::uint32_t pinned_bytes) {
   set_queued_pinned(queued_pinned_ + pinned_bytes);
-  if (queued_pinned_ > high_bytes() && !is_send_busy())
-    send_outbox();  // perhaps the kernel takes it now
   if (queued_pinned_ > high_bytes() && !has(kPressured)) {
     set(kPressured);
     ++loop_.metrics.writes_pressured;
@@ -221,20 +219,9 @@ void StreamCore::wake_writer(const Error& error) {
 
 // The bytes were taken or refused by write(); an error is told here.
 bool StreamCore::begin_write_wait(Stream::WriteOp& op) {
-  if (!op.has_failed()) {
-    if (!has(kPressured)) {
-      op.stop_waiting();
-      return false;
-    }
-    WEIR_CHECK(writer_ == nullptr);  // One write, flush or finish at a time.
-    writer_ = &op;
-    return true;
-  }
-  if (op.catches()) {
-    op.stop_waiting();
-    return false;
-  }
-  op.wake_soon(loop_);
+  if (op.has_failed() || !has(kPressured)) return finish_inline(op);
+  WEIR_CHECK(writer_ == nullptr);  // One write, flush or finish at a time.
+  writer_ = &op;
   return true;
 }
 
@@ -250,21 +237,13 @@ bool StreamCore::begin_finish(Stream::FinishOp& op, bool with_fin) {
     flush_now();  // the transport may take all of it at once
     if (has(kWriteBroken)) op.fail_with(Error::of(write_errc(), Operation::write));
   }
-  if (op.has_failed()) {
-    if (op.catches()) {
-      op.stop_waiting();
-      return false;
-    }
-    op.wake_soon(loop_);
-    return true;
-  }
+  if (op.has_failed()) return finish_inline(op);
   set(with_fin ? kWaitsForFin : kWaitsForFlush);
   if (with_fin && outbox().empty() && !has(kFinStarted)) flush_now();
   if (is_write_wait_over()) {
     clear(kWaitsForFin);
     clear(kWaitsForFlush);
-    op.stop_waiting();
-    return false;
+    return finish_inline(op);
   }
   writer_ = &op;
   if (is_send_busy()) hurry_send();

@@ -311,6 +311,64 @@ TEST_P(Loans, AnEmptyGroupStopsNobodyForEver) {
   EXPECT_TRUE(error.ok()) << error.to_string();
 }
 
+TEST_P(Loans, AnExactReadMayTakeMoreThanAStreamMayHold) {
+  make_streams(tight());
+  constexpr std::size_t kTotal = 3'000'000;
+  const std::string sent = pattern(kTotal);
+  const auto reader = [&]() -> Task<> {
+    Buf head = co_await other_.read_exact(100'000);
+    EXPECT_TRUE(head.text() == std::string_view(sent).substr(0, head.size()));
+    Buf tail = co_await other_.read_exact(kTotal - head.size());
+    EXPECT_TRUE(tail.text() == std::string_view(sent).substr(head.size()));
+    EXPECT_EQ(other_.loaned_bytes(), 0u);
+  };
+  const auto writer = [&]() -> Task<> {
+    for (std::size_t at = 0; at < kTotal; at += 50'000) {
+      co_await one_.write(std::string_view(sent).substr(at, 50'000));
+    }
+  };
+  const Error error = run_both(reader, writer);
+  EXPECT_TRUE(error.ok()) << error.to_string();
+}
+
+TEST_P(Loans, ALineMayBeLongerThanAStreamMayHold) {
+  make_streams(tight());
+  const std::string line = std::string(700'000, 'x') + "\r\n";
+  const auto reader = [&]() -> Task<> {
+    Buf got = co_await other_.read_until("\r\n", 1'000'000);
+    EXPECT_TRUE(got.text() == line);
+    Buf next = co_await other_.read_until("\r\n", 100);
+    EXPECT_EQ(next.text(), "next\r\n");
+  };
+  const auto writer = [&]() -> Task<> {
+    co_await one_.write(line);
+    co_await one_.write("next\r\n");
+  };
+  const Error error = run_both(reader, writer);
+  EXPECT_TRUE(error.ok()) << error.to_string();
+}
+
+TEST_P(Loans, BytesThatComeOneByOneShareABlock) {
+  constexpr std::size_t kCount = 2000;
+  const std::string sent = pattern(kCount);
+  std::uint64_t most_loaned = 0;
+  const auto reader = [&]() -> Task<> {
+    Buf all = co_await other_.read_exact(kCount);
+    EXPECT_TRUE(all.text() == sent);
+  };
+  const auto writer = [&]() -> Task<> {
+    for (std::size_t i = 0; i < kCount; ++i) {
+      const std::uint64_t received = metrics().bytes_received;
+      co_await one_.write(std::string_view(sent).substr(i, 1));
+      while (metrics().bytes_received == received) co_await yield();
+      most_loaned = std::max<std::uint64_t>(most_loaned, other_.loaned_bytes());
+    }
+  };
+  const Error error = run_both(reader, writer);
+  EXPECT_TRUE(error.ok()) << error.to_string();
+  EXPECT_LE(most_loaned, 4 * loop().limits().copy_break_bytes);
+}
+
 INSTANTIATE_TEST_SUITE_P(Sockets, Loans, ::testing::ValuesIn(kSockets), medium_name);
 
 }  // namespace

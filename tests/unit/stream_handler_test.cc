@@ -1,6 +1,7 @@
 // Streams with handlers: what is called, how often and in which order; pausing, closing and destroying inside a call.
 #include <stdexcept>
 
+#include "src/net/net_state.h"
 #include "tests/unit/loop_rig.h"
 
 namespace weir::test {
@@ -395,6 +396,20 @@ TEST_P(StreamHandlers, AnExceptionClosesTheirStreamOnly) {
   EXPECT_EQ(metrics().exceptions, 1u);
 }
 #endif
+
+// A runtime that stops tells idle streams so; what the peer sends afterwards has no reader any more.
+TEST_P(StreamHandlers, HearNothingBehindTheEndThatAStopTells) {
+  Recorder handler;
+  other_.start(handler);
+  rig_->turns(3);
+  NetExtension::of(loop().core()).end_idle_reads(0);
+  EXPECT_EQ(handler.end_count, 1);
+  put(one_, "late");
+  one_.end_writing();
+  rig_->turns(50);
+  EXPECT_EQ(handler.end_count, 1);
+  EXPECT_EQ(handler.bytes, "");
+}
 
 INSTANTIATE_TEST_SUITE_P(AllMedia, StreamHandlers, ::testing::ValuesIn(kMedia), medium_name);
 

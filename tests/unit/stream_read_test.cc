@@ -351,6 +351,33 @@ TEST_P(StreamRead, AStreamMayMoveWhileItIsRead) {
   EXPECT_TRUE(run_both(reader, mover).ok());
 }
 
+// Both readers' bytes come with one poll, of which one is delivered a turn; whoever is first takes so long that the
+// other's deadline has passed by the next turn.
+TEST_P(StreamRead, BytesThatCameInTimeAreNotTimedOutWhileTheyWaitForTheirTurn) {
+  Limits limits;
+  limits.completions_per_turn = 1;
+  make_streams(limits);
+  if (GetParam().is_pair) return;  // its bytes wait at the other end
+  auto [near, far] = connect_streams(*rig_);
+  int read_count = 0;
+  const auto reader = [&](Stream& from) -> Task<> {
+    const auto deadline = std::chrono::steady_clock::now() + 40ms;
+    Buf bytes = co_await from.read({20ms});
+    EXPECT_EQ(bytes.text(), "in time");
+    ++read_count;
+    while (std::chrono::steady_clock::now() < deadline) {
+    }
+  };
+  const auto both = [&]() -> Task<> { co_await when_all(reader(other_), reader(far)); };
+  const auto writer = [&, &second = near]() -> Task<> {
+    co_await one_.write("in time");
+    co_await second.write("in time");
+  };
+  const Error error = run_both(both, writer);
+  EXPECT_TRUE(error.ok()) << error.to_string();
+  EXPECT_EQ(read_count, 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(AllMedia, StreamRead, ::testing::ValuesIn(kMedia), medium_name);
 
 }  // namespace
