@@ -5,6 +5,7 @@ only between instructions of the program, and a server that waits in io_uring_en
 So after the request a connection is made and dropped, which wakes the server; --vgdb-poll=10 makes
 valgrind look at once."""
 
+import contextlib
 import pathlib
 import re
 import shutil
@@ -17,11 +18,14 @@ import harness
 DUMP_SECONDS = 20
 
 
-def count_instructions(name, command, place, load):
+def count_instructions(name, command, place, load, upstream=""):
     """Instructions from the start of the server to the end of `load(server)`."""
     if not shutil.which("valgrind"):
         raise harness.MeasureError("callgrind needs valgrind")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if "{upstream}" in command:
+            behind = stack.enter_context(harness.running(f"upstream of {name}", upstream, place))
+            command = command.replace("{upstream}", behind.address.rsplit(":", 1)[1])
         wrapper = ["valgrind", "--tool=callgrind", "--vgdb-poll=10",
                    f"--vgdb-prefix={folder}/vgdb", f"--callgrind-out-file={folder}/out"]
         server = harness.Server(name, command, place, wrapper)

@@ -1,4 +1,4 @@
-"""Starts servers, drives them with echo_client on the same CPU, and describes the machine.
+"""Starts servers, drives them with perf_client on the same CPU, and describes the machine.
 
 Server and client share one CPU because a wakeup across CPUs costs more than the work that is
 measured. This program itself keeps to the other CPUs."""
@@ -23,28 +23,38 @@ STOP_SECONDS = 10
 CLIENT_SECONDS = 600
 BUSY_PERCENT = 5  # of the CPU, used by others: from here on the output says so
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
+SOURCE = HERE.parents[1]
 
 
 class MeasureError(Exception):
     """Something in the machine or in a server, worth one clear line."""
 
 
-def load_servers(build, extra=()):
-    """The table of servers: servers.json, and `NAME=COMMAND` from the command line."""
-    table = json.loads((HERE / "servers.json").read_text())
+def load_servers(build, kind="echo", extra=()):
+    """The servers of one kind from servers.json, and `NAME=COMMAND` from the command line."""
+    kinds = json.loads((HERE / "servers.json").read_text())
+    if kind not in kinds:
+        raise MeasureError(f"no kind of server '{kind}'; there are: {', '.join(kinds)}")
+    table = kinds[kind]
     for item in extra:
         name, separator, command = item.partition("=")
         if not separator or not command:
             raise MeasureError(f"--server wants NAME=COMMAND, not '{item}'")
         table[name] = command
-    return {name: command.replace("{build}", str(build)) for name, command in table.items()}
+    return {name: command.replace("{build}", str(build)).replace("{source}", str(SOURCE))
+            for name, command in table.items()}
 
 
 def why_missing(command):
     """None if the program of `command` is there, else the reason why not."""
     program = shlex.split(command)[0]
-    return None if os.access(program, os.X_OK) else f"{program} is not built"
+    if not os.access(program, os.X_OK):
+        return f"{program} is not built"
+    if "/others/" not in program:
+        return None
+    done = subprocess.run([program, "--check"], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stdout + done.stderr).strip()
 
 
 def free_port():
@@ -58,17 +68,17 @@ def free_port():
 
 
 class Place:
-    """Where server and client run: one CPU, one scheduling policy.
+    """Where server and client run: one CPU (or several), one scheduling policy.
 
     With `batch` a wakeup does not preempt who runs, so each side works until it has nothing left
     to do: batches are larger, and counts of system calls depend less on chance."""
 
-    def __init__(self, cpu, batch=False):
-        self.cpu = cpu
+    def __init__(self, *cpus, batch=False):
+        self.cpus = cpus
         self.batch = batch
 
     def enter(self):
-        os.sched_setaffinity(0, {self.cpu})
+        os.sched_setaffinity(0, set(self.cpus))
         if self.batch:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -79,14 +89,14 @@ class Server:
     """A running server. A command with {port} is a peer: it gets a free port. Any other finds one
     itself and says so in its first line, `listening ADDR:PORT ...`."""
 
-    def __init__(self, name, command, place, wrapper=()):
+    def __init__(self, name, command, place, wrapper=(), environment=None):
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")
         port = free_port() if "{port}" in command else None
         words = [*wrapper, *shlex.split(command.replace("{port}", str(port)))]
         self._process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
-            text=True, preexec_fn=place.enter)
+            text=True, preexec_fn=place.enter, env={**os.environ, **(environment or {})})
         self.pid = self._process.pid
         try:
             self.address = self._wait_for_port(port) if port else self._read_address()
@@ -123,12 +133,16 @@ class Server:
         tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
-    def settled_rss_bytes(self):
-        """Resident memory once the server has had nothing to do for 100 ms. From smaps_rollup,
-        which is exact: VmRSS is off by up to 64 pages a CPU since Linux 6.2."""
+    def wait_until_asleep(self, seconds=0.1):
+        """Until it has had nothing to do for so long."""
         used = None
         while used != (used := self.cpu_ns()):
-            time.sleep(0.1)
+            time.sleep(seconds)
+
+    def settled_rss_bytes(self):
+        """Resident memory once the server sleeps. From smaps_rollup, which is exact: VmRSS is off
+        by up to 64 pages a CPU since Linux 6.2."""
+        self.wait_until_asleep()
         text = pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M).group(1)) * 1024
 
@@ -155,19 +169,25 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(name, command, place):
-    server = Server(name, command, place)
-    try:
-        yield server
-    finally:
-        server.stop()
+def running(name, command, place, upstream="", **how):
+    """The server, and before it the `upstream` that a {upstream} in its command asks for."""
+    with contextlib.ExitStack() as stack:
+        if "{upstream}" in command:
+            behind = stack.enter_context(running(f"upstream of {name}", upstream, place))
+            command = command.replace("{upstream}", behind.address.rsplit(":", 1)[1])
+        server = Server(name, command, place, **how)
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 class Client:
-    """echo_client at the same place as the server. Options are those of its command line."""
+    """perf_client at the same place as the server. Options are those of its command line."""
 
     def __init__(self, build, place):
-        self._program = str(pathlib.Path(build) / "perf/measure/echo_client")
+        self.folder = pathlib.Path(build).resolve() / "perf/measure"
+        self._program = str(self.folder / "perf_client")
         self._place = place
         if not os.access(self._program, os.X_OK):
             raise MeasureError(f"{self._program} is not built")
@@ -204,17 +224,18 @@ class Client:
 
 
 class OtherWork:
-    """How much of the CPU others than our children have used since this was made. Our children
+    """How much of the CPUs others than our children have used since this was made. Our children
     count when they have ended."""
 
-    def __init__(self, cpu):
-        self._cpu = cpu
+    def __init__(self, *cpus):
+        self._cpus = cpus
         self._begin = self._read()
 
     def _read(self):
         stat = pathlib.Path("/proc/stat").read_text()
-        fields = re.search(rf"^cpu{self._cpu} (.*)$", stat, re.M).group(1).split()
-        ticks = [int(field) for field in fields[:8]]  # those after are parts of the first
+        rows = [re.search(rf"^cpu{cpu} (.*)$", stat, re.M).group(1).split() for cpu in self._cpus]
+        # Those after the first eight are parts of them.
+        ticks = [sum(int(row[i]) for row in rows) for i in range(8)]
         idle = ticks[3] + ticks[4]
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         ours = (children.ru_utime + children.ru_stime) * os.sysconf("SC_CLK_TCK")
@@ -225,9 +246,9 @@ class OtherWork:
         return max(0.0, 100 * (busy - ours) / total) if total else 0.0
 
 
-def leave_cpu(cpu):
+def leave_cpus(*cpus):
     """Moves this program to the other CPUs, where there are any."""
-    others = os.sched_getaffinity(0) - {cpu}
+    others = os.sched_getaffinity(0) - set(cpus)
     if others:
         os.sched_setaffinity(0, others)
 
@@ -245,13 +266,40 @@ def _built_with(build):
     build = pathlib.Path(build)
     try:
         options = json.loads((build / "meson-info/intro-buildoptions.json").read_text())
-        command = json.loads((build / "compile_commands.json").read_text())[0]["command"]
+        commands = json.loads((build / "compile_commands.json").read_text())
+        command = next((entry["command"] for entry in commands
+                        if entry["file"].endswith("src/loop/loop.cc")), commands[0]["command"])
     except OSError:
         return {"compiler": "unknown", "buildtype": "unknown"}
     compiler = next(word for word in command.split() if word != "ccache")
     values = {option["name"]: option["value"] for option in options}
     return {"compiler": _first_line(compiler, "--version"), "buildtype": values["buildtype"],
-            "lto": values.get("b_lto", False)}
+            "flags": _flags(command), "lto": values.get("b_lto", False)}
+
+
+def _flags(command):
+    """What changes the code: optimisation, target, sanitizers; not warnings and paths."""
+    return " ".join(word for word in command.split()
+                    if re.match(r"-(O|g$|m|f(?!diagnostics)|std=)", word))
+
+
+# How each library that a peer is made with says its version.
+LIBRARIES = {"libuv": "libuv", "libevent": "libevent", "liburing": "liburing", "llhttp": "libllhttp"}
+
+
+def library_versions():
+    """Of the libraries that peers are made with, from pkg-config and the distribution."""
+    versions = {}
+    for package, module in LIBRARIES.items():
+        version = _first_line("pkg-config", "--modversion", module)
+        if version != "unknown":
+            versions[package] = version
+    for package in ("libev-dev", "libboost1.81-dev", "libasio-dev", "valgrind", "nginx", "haproxy", "nodejs"):
+        done = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
+                              capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout:
+            versions[package.removesuffix("-dev")] = done.stdout
+    return versions
 
 
 def describe_machine(build, place):
@@ -264,8 +312,15 @@ def describe_machine(build, place):
         "kernel": platform.release(),
         "cpu": model.group(1) if model else platform.machine(),
         "cpus": os.cpu_count(),
-        "measured on cpu": place.cpu,
+        "measured on cpu": ", ".join(map(str, place.cpus)),
         "scheduling": "batch" if place.batch else "normal",
         "congestion control": congestion,
         "load average": round(os.getloadavg()[0], 2),
+        "libraries": library_versions(),
     }
+
+
+def machine_line(machine):
+    libraries = " ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    plain = {key: value for key, value in machine.items() if key != "libraries"}
+    return ", ".join(f"{key}: {value}" for key, value in plain.items()) + f"; {libraries}"

@@ -23,8 +23,8 @@ import signal
 import subprocess
 import sys
 
-import callgrind
 import harness
+import samplers
 import stats
 from harness import MeasureError
 
@@ -44,48 +44,19 @@ ROUNDS = {"echo": 7, "churn": 7, "syscalls": 1, "callgrind": 1, "idle": 1}
 CONNECTIONS = {"echo": "1,32,256", "churn": "8", "syscalls": "1,32,256", "callgrind": "1,32",
                "idle": "9000"}
 REQUESTS = {"syscalls": 20000, "callgrind": 4000}
-FIRST_CONNECTIONS = 16  # idle: opened and closed before the first reading, so code pages are in
 
 
-def sample_load(args, client, name, command, connections):
-    with harness.running(name, command, args.place) as server:
-        return client.run(args.command, server, connections=connections, size=args.size,
-                          pipeline=args.pipeline, warmup=args.warmup_ms,
-                          duration_ms=args.duration_ms, pid=server.pid)
-
-
-def sample_syscalls(args, client, name, command, connections):
-    with harness.running(name, command, args.place) as server:
-        return client.run("echo", server, connections=connections, size=args.size,
-                          pipeline=args.pipeline, warmup=args.requests // 10,
-                          requests=args.requests, pid=server.pid, syscalls=True)
-
-
-def sample_callgrind(args, client, name, command, connections):
-    """Start-up, connects and the end are in both counts and drop out."""
-    def count(requests):
-        return callgrind.count_instructions(
-            name, command, args.place,
-            lambda server: client.run("echo", server, connections=connections, size=args.size,
-                                      pipeline=args.pipeline, requests=requests))
-    once, twice = count(args.requests), count(2 * args.requests)
-    return {"requests": args.requests, "server_instructions": (twice - once) / args.requests}
-
-
-def sample_idle(args, client, name, command, connections):
-    with harness.running(name, command, args.place) as server:
-        with client.holding(server, connections=FIRST_CONNECTIONS, size=args.size):
-            pass
-        before = server.settled_rss_bytes()
-        with client.holding(server, connections=connections, size=args.size):
-            during = server.settled_rss_bytes()
-        after = server.settled_rss_bytes()
-    return {"before_bytes": before, "during_bytes": during, "kept_bytes": after - before,
-            "bytes_per_connection": (during - before) / connections}
-
-
-SAMPLERS = {"echo": sample_load, "churn": sample_load, "syscalls": sample_syscalls,
-            "callgrind": sample_callgrind, "idle": sample_idle}
+def take_sample(args, client, name, command, connections):
+    options = {"connections": connections, "size": args.size}
+    if args.command == "idle":
+        return samplers.sample_idle(samplers.Work("idle", options), client, args.place, name, command)
+    mode = "churn" if args.command == "churn" else "echo"
+    work = samplers.Work(mode, {**options, "pipeline": args.pipeline})
+    if args.command == "syscalls":
+        return samplers.sample_syscalls(work, client, args.place, name, command, args.requests)
+    if args.command == "callgrind":
+        return samplers.sample_callgrind(work, client, args.place, name, command, args.requests)
+    return samplers.sample_load(work, client, args.place, name, command, args.duration_ms, args.warmup_ms)
 
 
 def show_progress(text):
@@ -105,7 +76,7 @@ def take_samples(args, client, servers, connections, order, left_out):
                           f"round {turn + 1} of {args.rounds}: {name}")
             try:
                 samples[name].append(
-                    SAMPLERS[args.command](args, client, name, servers[name], connections))
+                    take_sample(args, client, name, servers[name], connections))
             except (MeasureError, subprocess.TimeoutExpired) as error:
                 left_out[name] = f"{connections} connections: {error}"
                 del samples[name]
@@ -114,7 +85,7 @@ def take_samples(args, client, servers, connections, order, left_out):
 
 
 def measure_cell(args, client, servers, connections, order, left_out):
-    work = harness.OtherWork(args.place.cpu)
+    work = harness.OtherWork(*args.place.cpus)
     samples = take_samples(args, client, servers, connections, order, left_out)
     cell = {"connections": connections, "size": args.size, "pipeline": args.pipeline,
             "other_cpu_percent": round(work.percent(), 1), "servers": {}}
@@ -197,13 +168,13 @@ def parse_arguments(argv):
         add_options(commands.add_parser(name, help=title), name)
     args = parser.parse_args(argv)
     args.pipeline = getattr(args, "pipeline", 1)
-    args.place = harness.Place(args.cpu, args.batch)
+    args.place = harness.Place(args.cpu, batch=args.batch)
     return args
 
 
 def choose_servers(args, left_out):
     """The servers asked for, in that order; what is not built goes to `left_out`."""
-    table = harness.load_servers(args.build, args.server)
+    table = harness.load_servers(args.build.resolve(), extra=args.server)
     names = args.servers.split(",") if args.servers else list(table)
     for name in names:
         if name not in table:
@@ -223,11 +194,11 @@ def run(args):
     left_out = {}
     servers = choose_servers(args, left_out)
     client = harness.Client(args.build, args.place)
-    harness.leave_cpu(args.place.cpu)
+    harness.leave_cpus(*args.place.cpus)
     result = {"format": 1, "command": args.command, "seed": args.seed, "rounds": args.rounds,
               "machine": harness.describe_machine(args.build, args.place), "servers": servers,
               "left_out": left_out, "cells": []}
-    print(", ".join(f"{key}: {value}" for key, value in result["machine"].items()))
+    print(harness.machine_line(result["machine"]))
     print(f"{args.command}, seed {args.seed}")
     order = random.Random(args.seed)
     for connections in args.connections:

@@ -1,5 +1,5 @@
 """Tests of the measuring tools: what they say about samples, and that the client notices every
-wrong byte. Nothing here looks at times. ECHO_CLIENT names the client's program."""
+wrong byte. Nothing here looks at times. PERF_CLIENT names the client's program."""
 
 import json
 import os
@@ -79,7 +79,7 @@ class EchoServer:
 
 
 def run_client(mode, server, *options):
-    return subprocess.run([os.environ["ECHO_CLIENT"], mode, "--connect", server.address, *options],
+    return subprocess.run([os.environ["PERF_CLIENT"], mode, "--connect", server.address, *options],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
                           check=False)
 
@@ -94,7 +94,7 @@ def flip_byte(at):
     return answer
 
 
-class EchoClient(unittest.TestCase):
+class Client(unittest.TestCase):
     def test_sends_exactly_the_requests_asked_for(self):
         rows = [  # mode, connections, size, pipeline
             ("echo", 1, 64, 1), ("echo", 7, 5000, 3), ("echo", 50, 1, 1), ("echo", 2, 300_000, 1),

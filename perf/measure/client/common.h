@@ -9,7 +9,7 @@
 [[noreturn]] [[gnu::format(printf, 1, 2)]] inline void fail(const char* format, ...) {
   va_list args;
   va_start(args, format);
-  std::fputs("echo_client: ", stderr);
+  std::fputs("perf_client: ", stderr);
   std::vfprintf(stderr, format, args);
   std::fputc('\n', stderr);
   va_end(args);
