@@ -50,7 +50,7 @@ def why_missing(command):
     """None if the program of `command` is there, else the reason why not."""
     program = shlex.split(command)[0]
     if not os.access(program, os.X_OK):
-        return f"{program} is not built"
+        return f"{program.removeprefix(f'{SOURCE}/')} is not built"
     if "/others/" not in program:
         return None
     done = subprocess.run([program, "--check"], capture_output=True, text=True, check=False)
@@ -244,6 +244,13 @@ class OtherWork:
     def percent(self):
         busy, total, ours = (now - then for now, then in zip(self._read(), self._begin))
         return max(0.0, 100 * (busy - ours) / total) if total else 0.0
+
+
+_usable_cpus = os.sched_getaffinity(0)  # before this program leaves some of them
+
+
+def usable_cpus():
+    return _usable_cpus
 
 
 def leave_cpus(*cpus):

@@ -25,7 +25,7 @@ class Stats(unittest.TestCase):
 
     def test_ratio_pairs_samples_of_the_same_round(self):
         ratio = stats.paired_ratio([2, 40, 600], [1, 10, 100])
-        self.assertEqual(ratio, {"median": 4, "interval": None, "pairs": 3})
+        self.assertEqual(ratio, {"median": 4, "interval": None, "least": 2, "greatest": 6, "pairs": 3})
 
     def test_differences_under_three_percent_are_equal(self):
         rows = [(0.96, "0.96"), (0.975, "equal"), (1.0, "equal"), (1.029, "equal"), (1.031, "1.03")]

@@ -29,7 +29,7 @@ def paired_ratio(values, base):
     if not ratios:
         return None
     return {"median": statistics.median(ratios), "interval": median_interval(ratios),
-            "pairs": len(ratios)}
+            "least": min(ratios), "greatest": max(ratios), "pairs": len(ratios)}
 
 
 def describe(values):
