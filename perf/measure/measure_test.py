@@ -98,12 +98,13 @@ class Client(unittest.TestCase):
     def test_sends_exactly_the_requests_asked_for(self):
         rows = [  # mode, connections, size, pipeline
             ("echo", 1, 64, 1), ("echo", 7, 5000, 3), ("echo", 50, 1, 1), ("echo", 2, 300_000, 1),
-            ("churn", 3, 64, 1),
+            ("churn", 3, 64, 1), ("echo --lockstep", 5, 64, 2),
         ]
         for mode, connections, size, pipeline in rows:
             with self.subTest(mode=mode, connections=connections, size=size, pipeline=pipeline):
                 with EchoServer() as server:
-                    done = run_client(mode, server, "--connections", str(connections),
+                    mode, *options = mode.split()
+                    done = run_client(mode, server, *options, "--connections", str(connections),
                                       "--size", str(size), "--pipeline", str(pipeline),
                                       "--warmup", "10", "--requests", "40")
                     self.assertEqual(done.stderr, "")

@@ -12,7 +12,8 @@ namespace {
 
 constexpr char kUsage[] =
     "usage: perf_client echo|http|churn|idle|fanout --connect ADDR:PORT [--connections N]\n"
-    "                   [--size BYTES] [--pipeline N] [--idle N] [--slow N] [--rate PER_SECOND]\n"
+    "                   [--size BYTES] [--pipeline N] [--idle N] [--slow N] [--lockstep | --rate "
+    "PER_SECOND]\n"
     "                   [--duration-ms N | --requests N] [--warmup MS_OR_REQUESTS]\n"
     "                   [--pid SERVER [--syscalls]]\n";
 
@@ -75,6 +76,8 @@ void check(const Options& o) {
   if (is_one_by_one && (o.pipeline != 1 || o.size > 64 * 1024 || o.rate != 0)) {
     refuse("churn and idle: --pipeline 1, at most 64 KiB, no --rate");
   }
+  if (o.in_lockstep && (o.rate != 0 || o.mode == Mode::churn))
+    refuse("--lockstep with --rate or churn");
   if (o.mode == Mode::fanout && (o.rate != 0 || o.idle != 0)) refuse("fanout: --rate or --idle");
   if (o.mode != Mode::fanout && o.slow != 0) refuse("--slow without fanout");
   if (o.rate != 0 && o.requests != 0) refuse("--rate with --requests");
@@ -88,8 +91,8 @@ Options parse_options(int argc, char** argv) {
   options.mode = parse_mode(argc > 1 ? argv[1] : "");
   for (int i = 2; i < argc; ++i) {
     const std::string_view name = argv[i];
-    if (name == "--syscalls") {
-      options.count_syscalls = true;
+    if (name == "--syscalls" || name == "--lockstep") {
+      (name == "--syscalls" ? options.count_syscalls : options.in_lockstep) = true;
       continue;
     }
     if (i + 1 == argc) refuse(name);

@@ -21,6 +21,7 @@ struct Options {
   std::uint64_t duration_ms = 1000;
   std::uint64_t warmup = 0;  // requests when `requests` is given, else milliseconds
   pid_t pid = 0;
+  bool in_lockstep = false;  // the next requests leave together, when all answers are in
   bool count_syscalls = false;
 };
 
