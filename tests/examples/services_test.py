@@ -10,6 +10,7 @@ from support import BUILD, WAIT_SECONDS
 PROGRAMS = {  # arguments beside those that all have
     "echo": ["echo"],
     "echo_handler": ["echo", "--style", "handler"],
+    "fanout": ["fanout"],
     "http_hello": ["http_hello"],
     "tcp_proxy": ["tcp_proxy", "--upstream", "127.0.0.1:9"],
 }
