@@ -92,11 +92,12 @@ class Server:
     def __init__(self, name, command, place, wrapper=(), environment=None):
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")
+        self._folder = tempfile.TemporaryDirectory(prefix="weir-")  # for what it writes, as its TMPDIR
         port = free_port() if "{port}" in command else None
         words = [*wrapper, *shlex.split(command.replace("{port}", str(port)))]
         self._process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
-            text=True, preexec_fn=place.enter, env={**os.environ, **(environment or {})})
+            text=True, preexec_fn=place.enter, env={**os.environ, "TMPDIR": self._folder.name, **(environment or {})})
         self.pid = self._process.pid
         try:
             self.address = self._wait_for_port(port) if port else self._read_address()
@@ -166,6 +167,7 @@ class Server:
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()
+        self._folder.cleanup()
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def heat_map(cells):
             f"<tr><th></th>{spans}</tr><tr><th>weir's figure / theirs</th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
             '<p class="weak">Server CPU per request (memory for idle connections, p99 at an offered load): under 1 weir needs less. '
             "Small: 95 % interval of the paired ratios, or the range where there are under 6 pairs. Under 3 % is a tie. "
-            "The raw loop is the best one on the same interface.</p>")
+            "The raw loop is the best one on the same interface, or on any where none was written for it.</p>")
 
 
 def reached(cells):

@@ -53,7 +53,7 @@ class Runner:
         """(pass, round, server) in the order in which they are measured."""
         rounds = self.plan["rounds"]
         if cell.mode == "idle":
-            for turn in range(min(MEMORY_ROUNDS, rounds)):
+            for turn in range(1 if self.plan["is_look"] else min(MEMORY_ROUNDS, rounds)):
                 yield from (("memory", turn, name) for name in servers)
             return
         for turn in range(rounds):

@@ -46,9 +46,9 @@ class CellSummary:
         return min(there, key=self.median) if there else None
 
     def opponent(self, subject, opponent):
-        """The server's name: of the raw loops, the best on the subject's interface."""
+        """The server's name: of the raw loops, the best on the subject's interface, or on any where there is none on it."""
         if opponent == "raw":
-            return self.best(matrix.RAW.get(subject, ()))
+            return self.best(matrix.RAW.get(subject, ())) or self.best(sum(matrix.RAW.values(), ()))
         return opponent if opponent in self.servers else None
 
     def ratio(self, subject, base, figure=None):
