@@ -24,8 +24,8 @@ def escape(text):
 
 def render(record):
     cells = summary.summarise(record)
-    parts = [head(record, cells), heat_map(cells), standing(cells), reached(cells), cell_plots(record, cells), latency(cells), cost(cells),
-             memory(cells), counts(cells), tables(cells), left_out(record), machine(record)]
+    parts = [head(record, cells), heat_map(cells), standing(cells), reached(cells, summary.Micro(record)), cell_plots(record, cells), latency(cells), cost(cells),
+             memory(cells), counts(cells), operations(summary.Micro(record)), tables(cells), left_out(record), machine(record)]
     style = (HERE / "style.css").read_text()
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>weir: performance</title>'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
@@ -91,13 +91,15 @@ def heat_map(cells):
             "The raw loop is the best one on the same interface, or on any where none was written for it.</p>")
 
 
-def reached(cells):
+def reached(cells, micro):
     rows = []
     for cell, server, base, ratio, bound, verdict in summary.bounds(cells):
         rows.append([cell.cell.title, label(server), label(base), stats.format_ratio(ratio), f"≤ {bound}", verdict])
     for cell, server, figure, value, limit, verdict in summary.limits(cells):
         rows.append([f"{cell.cell.title}: {matrix.FIGURE_TITLES[figure]}", label(server), "", summary.format_figure(value),
                      f"≤ {limit}", verdict])
+    for operation, library, base, shown, bound, verdict in micro.bounds():
+        rows.append([operation, label(library), label(base), shown, f"≤ {bound}", verdict])
     text = "".join("<tr>" + "".join(f"<td>{escape(part)}</td>" for part in row[:-1])
                    + f'<td class="{row[-1].split()[0]}">{row[-1]}</td></tr>' for row in rows)
     return ("<h2>What it must reach</h2><p>A ratio holds when its median reaches the bound and its 95 % interval is at most "
@@ -199,6 +201,18 @@ def counts(cells):
             f"<td>{summary.format_figure(cell.median(name, figure))}</td>" for cell in there) + "</tr>" for name in servers)
         parts.append(f'<div class="scroll"><table><tr><th></th>{heads}</tr>{rows}</table></div>')
     return "".join(parts)
+
+
+def operations(micro):
+    """Single operations, all libraries side by side."""
+    text = "<h2>Single operations</h2>"
+    if not micro.operations:
+        return text + not_run("single operations (./dev perf micro)")
+    first, *rest = micro.table()
+    rows = "".join("<tr>" + "".join(f"<td>{escape(part)}</td>" for part in row) + "</tr>" for row in rest)
+    return (f"{text}<p>perf/peers/micro/micro.h says what each is. Those named post_cross and post_busy need two processors that "
+            "have nothing else to do.</p><div class=scroll><table><tr>" + "".join(f"<th>{escape(part)}</th>" for part in first)
+            + f"</tr>{rows}</table></div>")
 
 
 def tables(cells):

@@ -125,3 +125,17 @@ CELLS = [
 ]
 BY_NAME = {cell.name: cell for cell in CELLS}
 CAPACITY_OF = "echo"  # kind of the servers whose first one, driven in a closed loop, sets the offered loads
+
+# Single operations (perf/peers/micro/micro.h says what each is), in one table for all libraries.
+MICRO_PROGRAMS = {
+    "libuv": "{build}/perf/peers/micro_libuv", "libevent": "{build}/perf/peers/micro_libevent",
+    "libev": "{build}/perf/peers/micro_libev", "asio": "{build}/perf/peers/micro_asio",
+    "weir_epoll": "{build}/perf/micro/weir_micro epoll", "weir_uring": "{build}/perf/micro/weir_micro io_uring",
+}
+MICRO_BOUNDS = (  # operation, opponent, greatest ratio
+    ("timer_arm_cancel_1m", "libuv", 0.15), ("timer_arm_cancel_1m", "asio", 0.15),
+    ("timers_due_1m", "libuv", 0.06), ("timers_due_1m", "asio", 0.18),
+    ("post_cross_64", "libuv", 0.8), ("post_cross_64", "asio", 0.8),
+    ("post_busy_64", "libuv", 0.8), ("post_busy_64", "asio", 0.8),
+)
+MICRO_LIMITS = (("timer_extend_1m", 3), ("post_busy_64", 60))  # operation, greatest ns

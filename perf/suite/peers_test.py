@@ -1,8 +1,10 @@
 """Every server of servers.json that is here answers its kind of load correctly: perf_client compares every byte. And says
 why one is left out. BUILD names the build folder."""
 
+import json
 import os
 import pathlib
+import shlex
 import sys
 import unittest
 
@@ -11,6 +13,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "measure")]
 
 import harness  # noqa: E402
 import matrix  # noqa: E402
+import runner  # noqa: E402
 import samplers  # noqa: E402
 
 BUILD = pathlib.Path(os.environ["BUILD"]).resolve()
@@ -62,6 +65,32 @@ class Peers(unittest.TestCase):
 
 for kind in LOADS:
     setattr(Peers, f"test_{kind}", lambda self, kind=kind: self.check(kind))
+
+
+class Micro(unittest.TestCase):
+    """Each single operation of each library once; they check their own results."""
+
+    def check(self, library):
+        command = shlex.split(matrix.MICRO_PROGRAMS[library].replace("{build}", str(BUILD)))
+        if missing := harness.why_missing(shlex.join(command)):
+            self.skipTest(missing)
+        names = runner.run_program([*command, "--list"]).split()
+        for operation, *_ in matrix.MICRO_BOUNDS + matrix.MICRO_LIMITS:
+            self.assertIn(operation, names)
+        for name in names:
+            with self.subTest(name):
+                try:
+                    result = json.loads(runner.run_program([*command, name, "1"]))
+                except harness.MeasureError as error:
+                    if "io_uring" not in str(error):
+                        raise
+                    self.skipTest(str(error))
+                self.assertEqual(result["bench"], name)
+                self.assertGreater(result["ns_per_op"], 0)
+
+
+for library in matrix.MICRO_PROGRAMS:
+    setattr(Micro, f"test_{library}", lambda self, library=library: self.check(library))
 
 
 class Samples(unittest.TestCase):

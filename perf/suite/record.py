@@ -5,6 +5,7 @@ that was interrupted goes on from what is there.
   {"cell": "echo_64_1", "server": "libuv", "pass": "time", "round": 0, "figures": {...}, "other_cpu_percent": 0.4}
   {"cell": "echo_64_1", "server": "nginx", "left_out": "nginx is not installed"}
   {"capacity": 81234.5}                                        what offered loads are shares of
+  {"micro": "post_same_64", "library": "libuv", "round": 0, "ns": 23.1}
 
 A finished run is also written as one JSON document with the same parts, {"weir_perf": 1, ..., "lines": [...]}."""
 
@@ -54,8 +55,11 @@ class Record:
         """What need not be measured again: (cell, pass, server, round)."""
         return {(line["cell"], line["pass"], line["server"], line["round"]) for line in self.lines if "figures" in line}
 
+    def micro_keys(self):
+        return {(line["micro"], line["library"], line["round"]) for line in self.lines if "ns" in line}
+
     def left_out(self):
-        """(cell, server): reason."""
+        """(cell, server): reason; of the single operations the cell is `micro`."""
         return {(line["cell"], line["server"]): line["left_out"] for line in self.lines if "left_out" in line}
 
     def capacity(self):

@@ -1,7 +1,10 @@
 """Measures what a plan asks for and is not yet in its record: cell by cell, in rounds that have every server once, in an
 order shuffled by the seed. What fails is left out from there on, in that cell, with its reason."""
 
+import json
+import os
 import random
+import shlex
 import subprocess
 import sys
 
@@ -43,6 +46,39 @@ class Runner:
             self.run_cell(cell)
             if self.show:
                 self.print_cell(cell)
+        if self.plan["micro_rounds"]:
+            self.run_micro()
+            summary.print_micro(self.record)
+
+    def run_micro(self):
+        """Single operations of each library, in rounds as the cells."""
+        programs = {name: shlex.split(command.replace("{build}", str(self.build)))
+                    for name, command in matrix.MICRO_PROGRAMS.items()}
+        names, done = {}, self.record.micro_keys()
+        for library, command in programs.items():
+            if ("micro", library) in self.dropped:
+                continue
+            missing = harness.why_missing(shlex.join(command))
+            try:
+                names[library] = [] if missing else run_program([*command, "--list"]).split()
+            except MeasureError as error:
+                missing = str(error)
+            if missing:
+                self.drop_named("micro", library, missing)
+        for turn in range(self.plan["micro_rounds"]):
+            order = list(names)
+            random.Random(f"{self.plan['seed']}/micro/{turn}").shuffle(order)
+            for library in order:
+                for name in names[library]:
+                    if (name, library, turn) in done or ("micro", library) in self.dropped:
+                        continue
+                    show_progress(f"micro, round {turn + 1}: {library}, {name}")
+                    try:
+                        result = json.loads(run_program([*programs[library], name, "1"]))
+                        self.record.add({"micro": name, "library": library, "round": turn, "ns": result["ns_per_op"]})
+                    except MeasureError as error:
+                        self.drop_named("micro", library, str(error))
+        show_progress("")
 
     def place(self, cell):
         if cell.cpus == 1:
@@ -91,8 +127,11 @@ class Runner:
         show_progress("")
 
     def drop(self, cell, name, reason):
-        self.dropped[cell.name, name] = reason
-        self.record.add({"cell": cell.name, "server": name, "left_out": reason})
+        self.drop_named(cell.name, name, reason)
+
+    def drop_named(self, cell, name, reason):
+        self.dropped[cell, name] = reason
+        self.record.add({"cell": cell, "server": name, "left_out": reason})
 
     def sample(self, cell, kind, turn, name, command):
         place = self.place(cell)
@@ -136,6 +175,15 @@ class Runner:
             if (cell.name, name) in self.dropped:
                 print(f"  left out: {name}: {self.dropped[cell.name, name]}")
         sys.stdout.flush()
+
+
+def run_program(command):
+    """Its output. The programs place their threads themselves, so it may use every processor."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=harness.CLIENT_SECONDS,
+                          preexec_fn=lambda: os.sched_setaffinity(0, harness.usable_cpus()))
+    if done.returncode != 0:
+        raise MeasureError((done.stderr or done.stdout).strip()[-300:] or f"{command[0]} ended with {done.returncode}")
+    return done.stdout
 
 
 def show_progress(text):

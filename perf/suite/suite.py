@@ -5,6 +5,7 @@
   ./dev perf --quick          the core cells against libuv, Asio and raw loops, in under 3 minutes: a look, not a claim
   ./dev perf --full           every cell, 20 rounds: about an hour and a half
   ./dev perf --resume FILE    go on with a run that was interrupted
+  ./dev perf micro            single operations: timers, posts, turns, beside other libraries
   ./dev perf compare A B      two result files, or two commits (built and measured here, in pairs)
   ./dev perf report FILE      the page of a result
   ./dev perf list             the cells and their servers
@@ -29,9 +30,10 @@ import runner  # noqa: E402
 import summary  # noqa: E402
 
 MODES = {  # rounds, those of servers that no ratio is claimed of, and the length of a sample
-    "quick": {"rounds": 3, "other_rounds": 3, "duration_ms": 500, "warmup_ms": 100, "counts": False},
-    "normal": {"rounds": 7, "other_rounds": 7, "duration_ms": 500, "warmup_ms": 200, "counts": True},
-    "full": {"rounds": 20, "other_rounds": 7, "duration_ms": 500, "warmup_ms": 200, "counts": True},
+    "quick": {"rounds": 3, "other_rounds": 3, "duration_ms": 500, "warmup_ms": 100, "counts": False, "micro_rounds": 0},
+    "normal": {"rounds": 7, "other_rounds": 7, "duration_ms": 500, "warmup_ms": 200, "counts": True, "micro_rounds": 5},
+    "full": {"rounds": 20, "other_rounds": 7, "duration_ms": 500, "warmup_ms": 200, "counts": True, "micro_rounds": 9},
+    "micro": {"rounds": 1, "other_rounds": 1, "duration_ms": 500, "warmup_ms": 200, "counts": False, "micro_rounds": 7},
 }
 MUST_MATCH = ("commit", "compiler", "flags", "kernel", "cpu")  # to go on with a run
 
@@ -43,6 +45,7 @@ def parse_run(argv):
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", default="normal")
     mode.add_argument("--full", dest="mode", action="store_const", const="full")
+    mode.add_argument("--micro", dest="mode", action="store_const", const="micro", help="single operations (also: micro)")
     add("--resume", type=pathlib.Path, metavar="FILE", help="go on with this result; its plan stands")
     add("--cells", help="these only, comma-separated")
     add("--servers", help="these only, comma-separated")
@@ -73,8 +76,11 @@ def make_plan(args):
         mode["duration_ms"] = args.duration_ms
     if args.counts:
         mode["counts"] = args.counts == "yes"
-    cells = [cell.name for cell in matrix.CELLS if cell.is_core or args.mode == "full"]
+    cells = [cell.name for cell in matrix.CELLS if args.mode != "micro" and (cell.is_core or args.mode == "full")]
+    if args.mode == "micro" and args.rounds:
+        mode["micro_rounds"] = args.rounds
     if args.cells:
+        mode["micro_rounds"] = 0
         cells = choose(args.cells, list(matrix.BY_NAME), "cell")
     servers = choose(args.servers, sorted(runner.all_server_names()), "server") if args.servers else []
     if args.cpu not in harness.usable_cpus():
@@ -125,7 +131,8 @@ def run(argv):
 
 def finish(record, base, one):
     cells = summary.summarise(record)
-    summary.print_ratios(cells, record.plan)
+    if cells:
+        summary.print_ratios(cells, record.plan)
     if record.plan["is_look"]:
         for cell in cells:
             if cell.is_busy():
@@ -178,6 +185,8 @@ def main(argv):
             return report(argv[1:])
         if command == "list":
             return list_cells()
+        if command == "micro":
+            return run(["--micro", *argv[1:]])
         if command and not command.startswith("-"):
             raise harness.MeasureError(f"no command '{command}'; ./dev perf --help lists them")
         return run(argv)

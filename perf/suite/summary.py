@@ -184,3 +184,58 @@ def format_spread(ratio):
     if ratio is None or ratio["interval"]:
         return stats.format_ratio(ratio)
     return f"{stats.format_ratio(ratio)} [{ratio['least']:.2f}..{ratio['greatest']:.2f}]"
+
+
+class Micro:
+    """The single operations of a record."""
+
+    def __init__(self, record):
+        self._rounds = {}  # (operation, library): {round: ns}
+        for line in record.lines:
+            if "ns" in line:
+                self._rounds.setdefault((line["micro"], line["library"]), {})[line["round"]] = line["ns"]
+        self.operations = list(dict.fromkeys(name for name, _ in self._rounds))
+        there = {library for _, library in self._rounds}
+        self.libraries = [library for library in matrix.MICRO_PROGRAMS if library in there]
+
+    def median(self, operation, library):
+        values = self._rounds.get((operation, library))
+        return statistics.median(values.values()) if values else None
+
+    def ratio(self, operation, library, base):
+        ours, theirs = (self._rounds.get((operation, name), {}) for name in (library, base))
+        rounds = sorted(ours.keys() & theirs.keys())
+        return stats.paired_ratio([ours[i] for i in rounds], [theirs[i] for i in rounds]) if rounds else None
+
+    def table(self):
+        """Rows of text: an operation a line, ns of each library, and weir's ratio to the best of the others."""
+        weirs = [library for library in self.libraries if library in matrix.SUBJECTS]
+        rows = [["ns per operation", *self.libraries, *(f"{library} / best other" for library in weirs)]]
+        for operation in self.operations:
+            others = [library for library in self.libraries if library not in weirs and self.median(operation, library)]
+            best = min(others, key=lambda library: self.median(operation, library)) if others else None
+            rows.append([operation, *(format_figure(self.median(operation, library)) for library in self.libraries),
+                         *(format_spread(self.ratio(operation, library, best)) if best else "-" for library in weirs)])
+        return rows
+
+    def bounds(self):
+        """As bounds() and limits() of the cells: rows of (operation, library, opponent, shown, bound, verdict)."""
+        if not self.operations:
+            return
+        for operation, base, bound in matrix.MICRO_BOUNDS:
+            for library in matrix.SUBJECTS:
+                ratio = self.ratio(operation, library, base)
+                told = "not measured" if ratio is None else "held" if ratio["median"] <= bound else "missed"
+                yield operation, library, base, stats.format_ratio(ratio), bound, told
+        for operation, limit in matrix.MICRO_LIMITS:
+            for library in matrix.SUBJECTS:
+                value = self.median(operation, library)
+                told = "not measured" if value is None else "held" if value <= limit else "missed"
+                yield operation, library, "", f"{format_figure(value)} ns", f"{limit} ns", told
+
+
+def print_micro(record):
+    micro = Micro(record)
+    if micro.operations:
+        print()
+        print_rows(micro.table())
