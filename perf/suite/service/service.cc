@@ -21,7 +21,7 @@ class OtherLoop {
  public:
   explicit OtherLoop(std::string_view backend) {
     std::promise<weir::Loop*> made;
-    thread_ = std::thread([this, &made, backend] {
+    thread_ = std::thread([&made, backend] {
       weir::LoopOptions options;
       options.backend = backend;
       auto loop = weir::Loop::make(options);
