@@ -230,6 +230,8 @@ def tables(cells):
 def left_out(record):
     rows = "".join(f"<tr><td>{escape(cell)}</td><td>{escape(name)}</td><td>{escape(reason)}</td></tr>"
                    for (cell, name), reason in record.left_out().items())
+    rows += "".join(f"<tr><td>{escape(cell)}</td><td>{escape(name)}, {escape(kind)}</td><td>{escape(reason)}</td></tr>"
+                    for (cell, name, kind), reason in record.missing().items())
     return f"<h2>Left out</h2><div class=scroll><table>{rows}</table></div>" if rows else "<h2>Left out</h2><p>Nothing.</p>"
 
 

@@ -62,6 +62,10 @@ class Record:
         """(cell, server): reason; of the single operations the cell is `micro`."""
         return {(line["cell"], line["server"]): line["left_out"] for line in self.lines if "left_out" in line}
 
+    def missing(self):
+        """What could not be counted, although the server ran: (cell, server, pass): reason."""
+        return {(line["cell"], line["server"], line["pass"]): line["missing"] for line in self.lines if "missing" in line}
+
     def capacity(self):
         return next((line["capacity"] for line in self.lines if "capacity" in line), None)
 

@@ -137,8 +137,13 @@ def finish(record, base, one):
         for cell in cells:
             if cell.is_busy():
                 print(f"BUSY: others used the processor in {cell.cell.name}")
-    for (cell, name), reason in one.dropped.items():
-        print(f"left out: {cell}, {name}: {reason}") if record.plan["is_look"] else None
+        for (cell, name), reason in one.dropped.items():
+            print(f"left out: {cell}, {name}: {reason}")
+    reasons = {}
+    for (_, _, kind), reason in record.missing().items():
+        reasons.setdefault((kind, reason), []).append(kind)
+    for (kind, reason), times in reasons.items():
+        print(f"not counted, {kind}, {len(times)} times: {reason}")
     record.save_document(base.with_suffix(".json"))
     write_page(record, base.with_suffix(".html"))
     print(f"\n{relative(base.with_suffix('.html'))} and .json beside it")

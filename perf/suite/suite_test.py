@@ -59,6 +59,12 @@ class Records(unittest.TestCase):
         self.assertEqual(records.load(document).lines, record.lines)
         self.assertEqual(records.load(document).head, record.head)
 
+    def test_what_could_not_be_counted_is_told_and_not_tried_again(self):
+        record = records.Record.create(self.path, PLAN, MACHINE)
+        record.add({"cell": "echo_64_1", "server": "libuv", "pass": "syscalls", "round": 0, "figures": {}, "missing": "no tracefs"})
+        self.assertEqual(record.missing(), {("echo_64_1", "libuv", "syscalls"): "no tracefs"})
+        self.assertIn(("echo_64_1", "syscalls", "libuv", 0), record.keys())
+
     def test_refuses_what_it_cannot_read(self):
         rows = [("", "is empty"), ("hello\n", "is no result"), ('{"a": 1}\n', "is no result"),
                 ('{"weir_perf": 99, "plan": {}}\n', "of format 99; this version reads format 1"),
