@@ -78,6 +78,8 @@ class Micro(unittest.TestCase):
         for operation, *_ in matrix.MICRO_BOUNDS + matrix.MICRO_LIMITS:
             self.assertIn(operation, names)
         for name in names:
+            if name.endswith("_1m") and library not in matrix.SUBJECTS:
+                continue  # a million timers take a while; theirs do not change
             with self.subTest(name):
                 try:
                     result = json.loads(runner.run_program([*command, name, "1"]))
