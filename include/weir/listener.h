@@ -37,7 +37,7 @@ struct ListenOptions {
 
 class ListenerHandler {
  public:
-  virtual void on_accept(Stream stream) = 0;  ///< one that throws loses that stream only
+  virtual void on_accept(Stream stream) = 0;      ///< one that throws loses that stream only
   virtual void on_error(const Error& error) = 0;  ///< accepting has ended
 
  protected:
@@ -90,8 +90,8 @@ class WEIR_API Listener {
   bool valid() const { return core_ != nullptr; }
 
   Accept accept() { return Accept(core_); }  ///< Errors: closed; what ended accepting
-  void start(ListenerHandler& handler);  ///< streams flow to on_accept from now on
-  void pause();                          ///< what the kernel gave already is still delivered
+  void start(ListenerHandler& handler);      ///< streams flow to on_accept from now on
+  void pause();                              ///< what the kernel gave already is still delivered
   void resume();
   void close();
   Address local_address() const;

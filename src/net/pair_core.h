@@ -30,7 +30,7 @@ class PairCore final : public StreamCore, private PairTurn {
   void on_turn();
   void move_bytes();
 
-  PairCore* peer_ = nullptr;  // null once the other end has closed
+  PairCore* peer_ = nullptr;     // null once the other end has closed
   bool has_peer_ended_ = false;  // the peer's FIN waits to be delivered
   std::int32_t peer_error_ = 0;  // the peer reset
 };

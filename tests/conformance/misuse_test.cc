@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "tests/rig/rig.h"
 
@@ -77,30 +78,22 @@ TEST_P(MisuseDeathTest, AHandleThatIsClosed) {
 // Another socket has its place by then, and must not be taken for it.
 TEST_P(MisuseDeathTest, AHandleWhosePlaceWasUsedAgain) {
   if (const Rig rig(GetParam()); !rig.is_available()) GTEST_SKIP() << rig.reason();
-  EXPECT_DEATH(
-      {
-        Rig rig(GetParam());
-        Peer peer, next, third;
-        const Handle handle = rig.connected(peer);
-        rig.submit(rig.close(handle));
-        rig.settle();
-        rig.connected(next);
-        rig.connected(third);
-        static_cast<void>(rig.backend().native(handle));
-      },
-      "check failed");
-  EXPECT_DEATH(
-      {
-        Rig rig(GetParam());
-        Peer peer, next, third;
-        const Handle handle = rig.connected(peer);
-        rig.submit(rig.close(handle));
-        rig.settle();
-        rig.connected(next);
-        rig.connected(third);
-        rig.submit(rig.recv(handle, 10));
-      },
-      "check failed");
+  const auto use_again = [&](void (*use)(Rig & rig, Handle stale)) {
+    Rig rig(GetParam());
+    std::vector<Peer> peers(3);
+    const Handle handle = rig.connected(peers[0]);
+    rig.submit(rig.close(handle));
+    rig.settle();
+    rig.connected(peers[1]);
+    rig.connected(peers[2]);
+    use(rig, handle);
+  };
+  EXPECT_DEATH(use_again([](Rig& rig, Handle stale) { rig.submit(rig.recv(stale, 10)); }),
+               "check failed");
+  EXPECT_DEATH(use_again([](Rig& rig, Handle stale) {
+                 static_cast<void>(rig.backend().local_address(stale));
+               }),
+               "check failed");
 }
 
 std::string backend_name(const ::testing::TestParamInfo<std::string_view>& info) {

@@ -128,6 +128,9 @@ TEST_P(AcceptFaultTest, RestingUnreferencedOrPausedItDoesNot) {
     ASSERT_TRUE(connect_to(listener.local_address()).ok());
     EXPECT_TRUE(rig_->until([&] { return acceptor.streams.size() == 1; }));
     clients_.clear();
+    acceptor.streams.clear();
+    listener.close();
+    EXPECT_FALSE(rig_->loop().run());  // until all of it has closed
   }
 }
 
