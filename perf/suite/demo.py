@@ -170,7 +170,8 @@ def main():
             rows.append(row)
     print()
     print_table(rows)
-    print("\nCPU, system calls, bytes copied in user space and heap allocations are the server's, per request.")
+    print("\nCPU, system calls, bytes copied in user space and heap allocations are the server's, per request; it allocates"
+          "\nwhile connections come and its first requests grow its tables, and nothing after that.")
     if busy > BUSY_LOAD:
         print(f"Other work ran on this machine meanwhile (load {busy:.1f}): CPU us and the counts hold, the times less so.")
     for note in notes:

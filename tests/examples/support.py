@@ -52,7 +52,8 @@ class Service:
         return int(children[0]) if children else self.process.pid
 
     def descriptor_count(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        folder = f"/proc/{self.process.pid}/fd"
+        return os.stat(folder).st_size or len(os.listdir(folder))  # newer kernels count them
 
     def resident_kib(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
