@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMessage = 64;
 // So far below the limit that many are accepted at a time.
 constexpr StreamRigOptions kService{
-    .block_bytes = 16 << 10, .blocks = 256, .loan_blocks = 16, .connections_max = 10'000};
+    .block_bytes = 16 << 10, .blocks = 1024, .overflow_blocks = 3072, .connections_max = 10'000};
 
 Task<> echo(Stream peer) {
   while (Buf bytes = co_await peer.read()) co_await peer.write(std::move(bytes));
@@ -53,7 +53,7 @@ void serve_the_polite(StreamRig& rig, std::vector<Peer>& polite, std::size_t rou
       }
       return is_served;
     }());
-    DEMAND(rig, rig.loop().receive_group().in_use() <= rig.options().blocks);
+    DEMAND(rig, rig.loop().receive_group().in_use() <= rig.loop().receive_group().blocks_max());
     DEMAND(rig, rig.metrics().write_queue_bytes <= rig.loop().limits().write_loop_cap_bytes);
   }
   for (const Peer& peer : polite)
