@@ -118,7 +118,8 @@ TEST_F(MisuseDeathTest, AStreamThatIsMovedFrom) {
   constexpr const char* kText = "a Stream was used that is moved from";
   Recorder handler;
   Buf bytes = loop().copy_of("x");
-  EXPECT_DEATH(static_cast<void>(near_.read()), kText);
+  const auto reads = [&]() -> Task<> { static_cast<void>(co_await near_.read()); };
+  EXPECT_DEATH(run(reads()), kText);
   EXPECT_DEATH(static_cast<void>(near_.read_exact(1)), kText);
   EXPECT_DEATH(static_cast<void>(near_.read_until("x", 1)), kText);
   EXPECT_DEATH(static_cast<void>(near_.write("x")), kText);
