@@ -57,7 +57,7 @@ struct StreamRigOptions {
   std::uint32_t loan_blocks = 64;  ///< of one connection
   std::uint32_t connections_max = 1024;
   std::uint32_t accepts_per_turn = 32;
-  std::chrono::milliseconds patience{5000};
+  std::chrono::milliseconds patience{30'000};
 };
 
 class StreamRig : public Judge {
