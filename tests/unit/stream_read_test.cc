@@ -368,7 +368,9 @@ TEST_P(StreamRead, BytesThatCameInTimeAreNotTimedOutWhileTheyWaitForTheirTurn) {
     while (std::chrono::steady_clock::now() < deadline) {
     }
   };
-  const auto both = [&]() -> Task<> { co_await when_all(reader(other_), reader(far)); };
+  const auto both = [&, &other_far = far]() -> Task<> {
+    co_await when_all(reader(other_), reader(other_far));
+  };
   const auto writer = [&, &second = near]() -> Task<> {
     co_await one_.write("in time");
     co_await second.write("in time");

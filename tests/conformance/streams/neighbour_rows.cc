@@ -84,7 +84,7 @@ void two_hundred_that_never_read(StreamRig& rig) {
   Service service(rig);
   std::vector<Peer> rude = clients(service.address, 200);
   std::vector<Peer> polite = clients(service.address, 20);
-  serve_the_polite(rig, polite, 10, [&] {
+  serve_the_polite(rig, polite, 3, [&] {
     for (Peer& peer : rude) peer.send_some(64 << 10);
   });
 }
