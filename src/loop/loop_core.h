@@ -37,6 +37,21 @@ class LoopExtension {
 };
 enum class Extension : std::uint8_t { net, task, count };
 
+/// Runs what may be user code. `on_throw` is called where an exception that escapes is the current one.
+template <typename Function, typename OnThrow>
+[[gnu::always_inline]] inline void guarded(Function&& function,
+                                           [[maybe_unused]] OnThrow&& on_throw) {
+#if defined(__cpp_exceptions)
+  try {
+    function();
+  } catch (...) {
+    on_throw();
+  }
+#else
+  function();
+#endif
+}
+
 /// A deadline of an op or of a wait: a wheel timer. Pooled; its owner has one only while it needs it.
 struct OpDeadline : TimerNode, TimedOp {
   LoopCore* loop = nullptr;
@@ -140,15 +155,7 @@ class LoopCore final : public Sink {
   }
   template <typename Function>
   void guard(Function&& function) {
-#if defined(__cpp_exceptions)
-    try {
-      function();
-    } catch (...) {
-      on_escape(std::current_exception());
-    }
-#else
-    function();
-#endif
+    guarded(function, [this] { on_escape(std::current_exception()); });
   }
 
   std::uint64_t now_ns() {
@@ -191,7 +198,7 @@ class LoopCore final : public Sink {
     op.turn_bytes = length;
     ++metrics.completions;
 #if defined(__cpp_exceptions)
-    try {
+    try {  // not guarded(): its closure would cost every message a dozen instructions
       client.take_bytes(block, length);
     } catch (...) {
       client.threw();

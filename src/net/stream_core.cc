@@ -148,27 +148,11 @@ void StreamCore::give_to_reader(Buf&& bytes) {
 
 template <typename Call>
 void StreamCore::call_handler(Call&& call) {
-#if defined(__cpp_exceptions)
-  try {
-    call(*reader_.handler);
-  } catch (...) {
-    threw();
-  }
-#else
-  call(*reader_.handler);
-#endif
+  guarded([&] { call(*reader_.handler); }, [&] { threw(); });
 }
 
 void StreamCore::received(Buf&& bytes) {
-#if defined(__cpp_exceptions)
-  try {
-    receive(bytes.size(), std::move(bytes));
-  } catch (...) {
-    threw();
-  }
-#else
-  receive(bytes.size(), std::move(bytes));
-#endif
+  guarded([&] { receive(bytes.size(), std::move(bytes)); }, [&] { threw(); });
 }
 
 // Bytes that nobody takes now, or that complete what a reader has collected.
