@@ -17,35 +17,29 @@ namespace {
 thread_local LoopCore* running_loop = nullptr;
 thread_local LoopCore* newest_loop = nullptr;
 
-std::unique_ptr<Pool> make_pool(std::uint32_t block_bytes, std::uint64_t bytes, GroupId group,
-                                const char* name, Ledger& ledger) {
+Pool::Options pool_of(std::uint32_t block_bytes, std::uint64_t bytes, const char* name) {
   Pool::Options options;
   options.block_bytes = block_bytes;
   options.blocks_max = static_cast<std::uint32_t>(bytes / block_bytes);
   options.slab_blocks = std::max<std::uint32_t>(1, (256u << 10) / block_bytes);
-  options.group = group;
   options.name = name;
-  return std::make_unique<Pool>(options, ledger);
+  return options;
 }
 
 // Ample up to the group's size, or a half where there is little beyond it. Of the last blocks a receive fills only as
 // much as copy-break takes out of them.
-std::unique_ptr<Pool> make_receive_group(const Limits& limits, Ledger& ledger) {
+Pool::Options receive_group_of(const Limits& limits) {
   constexpr std::uint32_t kReserveShare = 32;
   const std::uint64_t bytes = std::uint64_t{limits.group_bytes} + limits.overflow_bytes;
-  Pool::Options options;
-  options.block_bytes = limits.block_bytes;
-  options.blocks_max = static_cast<std::uint32_t>(bytes / limits.block_bytes);
+  Pool::Options options = pool_of(limits.block_bytes, bytes, "receive group");
+  options.group = 0;
   options.blocks_ample =
       std::min(limits.group_bytes / limits.block_bytes, (options.blocks_max + 1) / 2);
-  if (limits.copy_break_bytes > 1 && limits.copy_break_bytes < limits.block_bytes) {
+  if (limits.copy_break_bytes < limits.block_bytes) {
     options.blocks_reserve = std::max(1u, options.blocks_max / kReserveShare);
     options.reserve_bytes = limits.copy_break_bytes - 1;
   }
-  options.slab_blocks = std::max<std::uint32_t>(1, (256u << 10) / limits.block_bytes);
-  options.group = 0;
-  options.name = "receive group";
-  return std::make_unique<Pool>(options, ledger);
+  return options;
 }
 }  // namespace
 
@@ -64,10 +58,11 @@ LoopCore::LoopCore(const LoopOptions& options)
       order_(options.order),
       posts_(options.limits.posts_max),
       thread_(&thread_anchor) {
-  group = make_receive_group(limits, ledger);
-  small_pool =
-      make_pool(limits.copy_break_bytes, std::uint64_t{1} << 30, kNoGroup, "small", ledger);
-  app_pool = make_pool(limits.block_bytes, limits.write_loop_cap_bytes, kNoGroup, "app", ledger);
+  group = std::make_unique<Pool>(receive_group_of(limits), ledger);
+  small_pool = std::make_unique<Pool>(
+      pool_of(limits.copy_break_bytes, std::uint64_t{1} << 30, "small"), ledger);
+  app_pool = std::make_unique<Pool>(pool_of(limits.block_bytes, limits.write_loop_cap_bytes, "app"),
+                                    ledger);
 }
 
 Result<void> LoopCore::start(std::string_view backend_name) {
