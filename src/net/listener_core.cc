@@ -86,16 +86,16 @@ void ListenerCore::note_waiting(bool is_waiting) {
 
 void ListenerCore::stop_waiting() {
   if (is_waiting_for_room_) NetExtension::of(loop_).stop_waiting(*this);
+  end_wait();
+}
+
+void ListenerCore::end_wait() {
   note_waiting(false);
   if (retry_ != nullptr) loop_.drop_deadline(*std::exchange(retry_, nullptr));
 }
 
 void ListenerCore::go_on() {
-  note_waiting(false);
-  if (retry_ != nullptr) {
-    loop_.drop_deadline(*retry_);
-    retry_ = nullptr;
-  }
+  end_wait();
   arm();
 }
 

@@ -43,6 +43,7 @@ class ListenerCore final : public LoopClient, private ListenerAccept {
   void fail(std::int32_t result);
   void wait_for_room();
   void stop_waiting();
+  void end_wait();
   void note_waiting(bool is_waiting);
   void close_when_idle();
   AcceptOp& op() { return *this; }
