@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <atomic>
 #include <cerrno>
 #include <memory>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "backends/io_uring/op_list.h"
 #include "backends/io_uring/records.h"
 #include "backends/io_uring/ring.h"
+#include "src/os/wake_gate.h"
 #include "weir/backend.h"
 
 namespace weir::inline v0 {
@@ -254,8 +254,6 @@ class IoUring final : public Backend {
   void reap_overflow();
   bool do_chores();
 
-  enum class Sleep : int { awake, sleeping, notified };
-
   BackendContext context_;
   mutable Caps caps_;
   std::vector<std::string> notes_;  // what start found; caps() adds the counts
@@ -294,7 +292,7 @@ class IoUring final : public Backend {
   std::uint32_t timeout_count_ = 0;
   __kernel_timespec timeout_{};      // read when its entry is taken
   mutable bool is_foreign_ = false;  // somebody waits on wait_handle()
-  alignas(64) mutable std::atomic<Sleep> sleep_{Sleep::awake};
+  alignas(64) mutable WakeGate gate_;
 };
 
 }  // namespace uring

@@ -84,12 +84,12 @@ void IoUring::enter(unsigned wait_count, std::uint64_t deadline_ns) {
     if (!prepare_timeout(deadline_ns)) return enter(0, kNever);
     deadline_ns = kNever;
   }
-  if (sleep_.exchange(Sleep::sleeping) == Sleep::notified) [[unlikely]] {
-    sleep_.exchange(Sleep::awake);
+  if (!gate_.enter()) [[unlikely]] {
+    gate_.leave();
     return enter(0, kNever);
   }
   enter(1, deadline_ns);
-  if (sleep_.exchange(Sleep::awake) == Sleep::notified) [[unlikely]]
+  if (gate_.leave()) [[unlikely]]
     ++context_.metrics.wakes;
 }
 
@@ -109,9 +109,8 @@ void IoUring::poll(std::uint64_t deadline_ns, Sink& sink) {
   if (has_chores_) [[unlikely]]
     waits = do_chores() && waits;
   for (ReceiveGroup* group : active_groups_) group->refill();
-  if (sleep_.load(std::memory_order_relaxed) != Sleep::awake) [[unlikely]] {
-    if (sleep_.exchange(Sleep::awake) == Sleep::notified) waits = false;
-  }
+  if (gate_.take_wake()) [[unlikely]]
+    waits = false;
   if (waits && ring_.ready() == 0 && may_stay_quiet()) {
     wait(deadline_ns);
   } else if (ring_.unsubmitted() != 0 || ring_.has_kernel_work()) {
@@ -127,7 +126,7 @@ void IoUring::poll(std::uint64_t deadline_ns, Sink& sink) {
     if (quiet_count_ != 0 && ring_.unsubmitted() == 0) end_quiet_sends();
   }
   if (is_foreign_) [[unlikely]]
-    sleep_.exchange(Sleep::sleeping);
+    gate_.rest();
   sink_ = nullptr;
 }
 

@@ -1,6 +1,4 @@
-// Waiting, and ending a wait from another thread. A wake costs a system call only if the loop sleeps: the loop says
-// so in one word before it enters the kernel, and whoever wakes it swaps that word. Both are read-modify-writes of one
-// atomic, so either the loop sees the wake before it sleeps, or the waker sees a sleeper and writes the eventfd.
+// Waiting, and ending a wait from another thread: through the gate, which says whether the eventfd must be written.
 #include <poll.h>
 #include <unistd.h>
 
@@ -13,14 +11,14 @@
 namespace weir::inline v0::uring {
 
 void IoUring::wake() {
-  if (sleep_.exchange(Sleep::notified) == Sleep::sleeping) os::event_signal(event_);
+  if (gate_.wake()) os::event_signal(event_);
 }
 
 // Whoever waits for it has to be woken by every first wake() after a poll, and must ask pending_hint() before he waits:
 // what was submitted since the last poll is not with the kernel yet.
 std::intptr_t IoUring::wait_handle() const {
   is_foreign_ = true;
-  sleep_.exchange(Sleep::sleeping);
+  gate_.stay_asleep();
   return ring_.fd();
 }
 
@@ -28,7 +26,7 @@ std::uint64_t IoUring::now() const { return os::now_ns(); }
 
 bool IoUring::pending_hint() const {
   return ring_.ready() != 0 || ring_.has_kernel_work() || needs_sweep_ || !overflow_.empty() ||
-         !cancels_.empty() || sleep_.load(std::memory_order_relaxed) == Sleep::notified ||
+         !cancels_.empty() || gate_.is_woken() ||
          (is_foreign_ && (ring_.unsubmitted() != 0 || !is_wake_armed_));
 }
 

@@ -13,6 +13,10 @@ class WakeGate {
 
   /// The loop's thread, before it sleeps. False when somebody has woken it already: do not sleep.
   bool enter() { return state_.exchange(State::asleep) != State::woken; }
+  /// Has somebody woken it since? A look only.
+  bool is_woken() const { return state_.load(std::memory_order_relaxed) == State::woken; }
+  /// For a turn that looks before it knows whether it sleeps: is_woken(), and that wake is used up.
+  bool take_wake() { return is_woken() && leave(); }
   /// After enter() and the wait. True when somebody has woken it.
   bool leave() { return state_.exchange(resting_) == State::woken; }
 

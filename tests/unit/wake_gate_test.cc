@@ -83,6 +83,16 @@ TEST(WakeGate, ASleeperIsSignalledOnce) {
   EXPECT_FALSE(gate.wake());
 }
 
+TEST(WakeGate, ATurnThatLooksFirstUsesTheWakeUp) {
+  WakeGate gate;
+  EXPECT_FALSE(gate.take_wake());
+  EXPECT_FALSE(gate.wake());
+  EXPECT_TRUE(gate.is_woken());
+  EXPECT_TRUE(gate.take_wake());
+  EXPECT_FALSE(gate.is_woken());
+  EXPECT_TRUE(gate.enter());
+}
+
 TEST(WakeGate, AWaitThatEndedByItselfWasNotWoken) {
   WakeGate gate;
   ASSERT_TRUE(gate.enter());
