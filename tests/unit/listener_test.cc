@@ -7,17 +7,6 @@
 namespace weir::test {
 namespace {
 
-struct Acceptor final : ListenerHandler {
-  std::vector<Stream> streams;
-  Error error;
-  std::function<void()> on_stream;
-  void on_accept(Stream stream) override {
-    streams.push_back(std::move(stream));
-    if (on_stream) on_stream();
-  }
-  void on_error(const Error& got) override { error = got; }
-};
-
 class ListenerTest : public LoopTest {
  protected:
   Listener listen(const Address& at = Address::loopback(0), const ListenOptions& options = {}) {

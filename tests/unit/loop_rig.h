@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -241,6 +242,32 @@ inline Task<std::string> read_all(Stream& from) {
   while (Buf bytes = co_await from.read()) text += bytes.text();
   co_return text;
 }
+
+/// Runs the runtime, and beside it `body()`, a client's task, on a thread and a loop of its own; then `after()` there.
+template <typename Body>
+void run_with_client(Runtime& runtime, std::string_view backend, Body body,
+                     const std::function<void()>& after) {
+  std::thread client([&] {
+    LoopRig rig({.backend = backend});
+    const Error error = rig.run(body);
+    EXPECT_TRUE(error.ok()) << error.to_string();
+    after();
+  });
+  runtime.run();
+  client.join();
+}
+
+/// A listener's handler that keeps the streams.
+struct Acceptor final : ListenerHandler {
+  std::vector<Stream> streams;
+  Error error;
+  std::function<void()> on_stream;
+  void on_accept(Stream stream) override {
+    streams.push_back(std::move(stream));
+    if (on_stream) on_stream();
+  }
+  void on_error(const Error& got) override { error = got; }
+};
 
 /// A handler that keeps what it is told, in order.
 struct Recorder final : StreamHandler {

@@ -22,26 +22,26 @@ class RuntimeTest : public ::testing::TestWithParam<std::string_view> {
     options.stops_on_signals = false;
     return options;
   }
-  /// Serves `count` clients one after another from another thread, then stops the runtime.
-  std::thread clients(Runtime& runtime, const Address& where, int count) {
-    return std::thread([&runtime, where, count] {
-      LoopRig rig({.backend = GetParam()});
-      const auto all = [&]() -> Task<> {
-        for (int i = 0; i < count; ++i) {
-          Stream stream = co_await connect(where, {.timeout = 5s});
-          const std::string text = pattern(1000, static_cast<std::uint32_t>(i));
-          co_await stream.write(text);
-          Buf back = co_await stream.read_exact(1000, {5s});
-          EXPECT_TRUE(back.text() == text);
-          co_await stream.finish();
-          Buf end = co_await stream.read({5s});
-          EXPECT_TRUE(end.empty());
-        }
-      };
-      const Error error = rig.run(all);
-      EXPECT_TRUE(error.ok()) << error.to_string();
-      runtime.stop();
-    });
+  template <typename Body>
+  static void run_beside(
+      Runtime& runtime, Body body, const std::function<void()>& after = [] {}) {
+    run_with_client(runtime, GetParam(), body, after);
+  }
+  /// Runs the runtime, beside it `count` clients one after another, then stops it.
+  static void run_with_clients(Runtime& runtime, const Address& where, int count) {
+    const auto all = [&]() -> Task<> {
+      for (int i = 0; i < count; ++i) {
+        Stream stream = co_await connect(where, {.timeout = 5s});
+        const std::string text = pattern(1000, static_cast<std::uint32_t>(i));
+        co_await stream.write(text);
+        Buf back = co_await stream.read_exact(1000, {5s});
+        EXPECT_TRUE(back.text() == text);
+        co_await stream.finish();
+        Buf end = co_await stream.read({5s});
+        EXPECT_TRUE(end.empty());
+      }
+    };
+    run_beside(runtime, all, [&] { runtime.stop(); });
   }
 };
 
@@ -51,9 +51,7 @@ TEST_P(RuntimeTest, ServesUntilItIsStoppedFromAnotherThread) {
   ASSERT_TRUE(where.ok()) << where.error().to_string();
   EXPECT_NE(where->port, 0);
   EXPECT_THAT(runtime.backend(), ::testing::StartsWith(std::string(GetParam())));
-  std::thread client = clients(runtime, *where, 10);
-  runtime.run();
-  client.join();
+  run_with_clients(runtime, *where, 10);
   EXPECT_TRUE(runtime.is_stopping());
   EXPECT_EQ(runtime.metrics().accepted, 10u);
   EXPECT_EQ(runtime.metrics().connections, 0u);
@@ -70,9 +68,7 @@ TEST_P(RuntimeTest, ServesOnSeveralLoopsAndOnePort) {
                                    })
                             .value();
   EXPECT_EQ(runtime.loop_count(), 3u);
-  std::thread client = clients(runtime, where, 30);
-  runtime.run();
-  client.join();
+  run_with_clients(runtime, where, 30);
   EXPECT_EQ(sessions, 30);
   EXPECT_EQ(runtime.metrics().accepted, 30u);
 }
@@ -104,9 +100,7 @@ TEST_P(RuntimeTest, ServesHandlersThatAcceptByThemselves) {
                       })
           .value();
   EXPECT_EQ(services.size(), 2u);
-  std::thread client = clients(runtime, where, 10);
-  runtime.run();
-  client.join();
+  run_with_clients(runtime, where, 10);
 }
 
 TEST_P(RuntimeTest, AStopEndsIdleSessionsCleanlyAtOnce) {
@@ -119,23 +113,17 @@ TEST_P(RuntimeTest, AStopEndsIdleSessionsCleanlyAtOnce) {
                                      ++ended;
                                    })
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto idle = [&]() -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write("hello");
-      Buf back = co_await stream.read_exact(5, {5s});
-      EXPECT_EQ(back.text(), "hello");
-      runtime.stop();
-      runtime.stop();
-      Buf end = co_await stream.read({5s});  // a clean end, not a reset
-      EXPECT_TRUE(end.empty());
-    };
-    const Error error = rig.run(idle);
-    EXPECT_TRUE(error.ok()) << error.to_string();
-  });
-  runtime.run();
-  client.join();
+  const auto idle = [&]() -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write("hello");
+    Buf back = co_await stream.read_exact(5, {5s});
+    EXPECT_EQ(back.text(), "hello");
+    runtime.stop();
+    runtime.stop();
+    Buf end = co_await stream.read({5s});  // a clean end, not a reset
+    EXPECT_TRUE(end.empty());
+  };
+  run_beside(runtime, idle);
   EXPECT_EQ(ended, 1);
 }
 
@@ -153,19 +141,13 @@ TEST_P(RuntimeTest, AStopLetsABusySessionFinish) {
                                      is_finished = true;
                                    })
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto ask = [&]() -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write("request");
-      Buf answer = co_await stream.read_exact(7, {5s});
-      EXPECT_EQ(answer.text(), "request");
-    };
-    const Error error = rig.run(ask);
-    EXPECT_TRUE(error.ok()) << error.to_string();
-  });
-  runtime.run();
-  client.join();
+  const auto ask = [&]() -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write("request");
+    Buf answer = co_await stream.read_exact(7, {5s});
+    EXPECT_EQ(answer.text(), "request");
+  };
+  run_beside(runtime, ask);
   EXPECT_TRUE(is_finished);
 }
 
@@ -186,18 +168,13 @@ TEST_P(RuntimeTest, TheDrainIsBounded) {
                                      co_await sleep_for(1h);
                                    })
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto ask = [&]() -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write("request");
-      Result<Buf> got = co_await result(stream.read({5s}));  // closed, one way or the other
-      EXPECT_FALSE(got.ok() && !got->empty());
-    };
-    EXPECT_TRUE(rig.run(ask).ok());
-  });
-  runtime.run();
-  client.join();
+  const auto ask = [&]() -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write("request");
+    Result<Buf> got = co_await result(stream.read({5s}));  // closed, one way or the other
+    EXPECT_FALSE(got.ok() && !got->empty());
+  };
+  run_beside(runtime, ask);
   EXPECT_EQ(destroyed, 1);
 }
 
@@ -221,18 +198,13 @@ TEST_P(RuntimeTest, ASignalStopsItAndASecondEndsTheDrain) {
                                      co_await sleep_for(1h);
                                    })
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto ask = [&]() -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write("request");
-      Result<Buf> got = co_await result(stream.read({5s}));
-      EXPECT_FALSE(got.ok() && !got->empty());
-    };
-    EXPECT_TRUE(rig.run(ask).ok());
-  });
-  runtime.run();
-  client.join();
+  const auto ask = [&]() -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write("request");
+    Result<Buf> got = co_await result(stream.read({5s}));
+    EXPECT_FALSE(got.ok() && !got->empty());
+  };
+  run_beside(runtime, ask);
   EXPECT_EQ(destroyed, 1);
 }
 
@@ -251,20 +223,14 @@ TEST_P(RuntimeTest, ItsSessionsAreBounded) {
                                 },
                                 {}, scope)
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto one = [&]() -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write("x");
-      Buf back = co_await stream.read_exact(1, {5s});
-      co_await stream.finish();
-    };
-    const auto all = [&]() -> Task<> { co_await when_all(one(), one(), one(), one(), one()); };
-    EXPECT_TRUE(rig.run(all).ok());
-    runtime.stop();
-  });
-  runtime.run();
-  client.join();
+  const auto one = [&]() -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write("x");
+    Buf back = co_await stream.read_exact(1, {5s});
+    co_await stream.finish();
+  };
+  const auto all = [&]() -> Task<> { co_await when_all(one(), one(), one(), one(), one()); };
+  run_beside(runtime, all, [&] { runtime.stop(); });
   EXPECT_EQ(most, 2);
 }
 
@@ -291,23 +257,17 @@ TEST_P(RuntimeTest, AFailedSessionEndsAlone) {
                                 },
                                 {}, scope)
                             .value();
-  std::thread client([&] {
-    LoopRig rig({.backend = GetParam()});
-    const auto ask = [&](std::string text) -> Task<> {
-      Stream stream = co_await connect(where);
-      co_await stream.write(text);
-      Result<Buf> got = co_await result(stream.read({5s}));
-      EXPECT_EQ(got.ok() && !got->empty(), text == "good");
-    };
-    const auto all = [&]() -> Task<> {
-      co_await ask("fail");
-      co_await ask("good");
-    };
-    EXPECT_TRUE(rig.run(all).ok());
-    runtime.stop();
-  });
-  runtime.run();
-  client.join();
+  const auto ask = [&](std::string text) -> Task<> {
+    Stream stream = co_await connect(where);
+    co_await stream.write(text);
+    Result<Buf> got = co_await result(stream.read({5s}));
+    EXPECT_EQ(got.ok() && !got->empty(), text == "good");
+  };
+  const auto all = [&]() -> Task<> {
+    co_await ask("fail");
+    co_await ask("good");
+  };
+  run_beside(runtime, all, [&] { runtime.stop(); });
   EXPECT_EQ(heard.count, 1);
 }
 
