@@ -132,33 +132,10 @@ void held_blocks_pause_it(StreamRig& rig) {
   DEMAND_EQ(rig, first_difference(reader.bytes), std::string::npos);
 }
 
-// One holds what it may; the others go on.
-void a_holder_does_not_starve_the_others(StreamRig& rig) {
-  Peer holder_peer;
-  Recorder& holder = rig.reader(holder_peer);
-  holder.holds_blocks = true;
-  std::vector<Peer> peers(5);
-  std::vector<Recorder*> readers;
-  for (Peer& peer : peers) readers.push_back(&rig.reader(peer));
-  for (std::size_t round = 1; round <= 20; ++round) {
-    for (Peer& peer : peers) peer.send(2000);
-    AWAIT(rig, [&] {
-      holder_peer.send_some(100'000);
-      for (const Recorder* reader : readers) {
-        if (reader->bytes.size() != round * 2000) return false;
-      }
-      return true;
-    }());
-  }
-  holder.holds_blocks = false;
-  holder.held.clear();
-  AWAIT(rig, (holder.held.clear(), holder.bytes.size() == holder_peer.sent_bytes()));
-  DEMAND_EQ(rig, first_difference(holder.bytes), std::string::npos);
-}
-
-// Many hold whatever they get, far more together than there is: what is left goes to those who hold nothing.
-void many_holders_do_not_starve_the_others(StreamRig& rig) {
-  std::vector<Peer> rude(30);
+// Some hold whatever they get, many of them far more together than there is: what is left goes to those who hold nothing.
+template <std::size_t holder_count>
+void holders_do_not_starve_the_others(StreamRig& rig) {
+  std::vector<Peer> rude(holder_count);
   std::vector<Recorder*> holders;
   for (Peer& peer : rude) {
     holders.push_back(&rig.reader(peer));
@@ -241,11 +218,11 @@ const StreamRow kRows[] = {
      {.block_bytes = 4096, .blocks = 128, .loan_blocks = 8}},
     {"AHolderDoesNotStarveTheOthers",
      6,
-     a_holder_does_not_starve_the_others,
+     holders_do_not_starve_the_others<1>,
      {.block_bytes = 1024, .blocks = 64, .loan_blocks = 16}},
     {"ManyHoldersDoNotStarveTheOthers",
      6,
-     many_holders_do_not_starve_the_others,
+     holders_do_not_starve_the_others<30>,
      {.block_bytes = 4096, .blocks = 64, .overflow_blocks = 192}},
     {"BytesAndTheEndAtOnce", 7, bytes_and_the_end_at_once},
     {"BytesAndTheEndInOneEdge", 7, bytes_and_the_end_in_one_edge},
