@@ -14,11 +14,6 @@ typedef struct {
   int is_last;
 } peer_t;
 
-typedef struct {
-  uv_write_t req;
-  char data[];
-} pending_t;
-
 static llhttp_settings_t settings;
 
 static int on_message_complete(llhttp_t* parser) {
@@ -41,21 +36,9 @@ static void on_written(uv_write_t* req, int status) {
 }
 
 static void answer(peer_t* p, unsigned count) {
-  uv_stream_t* s = (uv_stream_t*)&p->tcp;
   uv_buf_t bufs[kGathered];
   for (unsigned i = 0; i < count; ++i) bufs[i] = uv_buf_init((char*)kAnswer, kAnswerBytes);
-  int total = (int)(count * kAnswerBytes);
-  int w = uv_stream_get_write_queue_size(s) ? UV_EAGAIN : uv_try_write(s, bufs, count);
-  if (w == total) return;
-  if (w < 0 && w != UV_EAGAIN) {
-    drop(p);
-    return;
-  }
-  if (w < 0) w = 0;
-  pending_t* q = malloc(sizeof *q + (size_t)total);
-  for (unsigned i = 0; i < count; ++i) memcpy(q->data + i * kAnswerBytes, kAnswer, kAnswerBytes);
-  uv_buf_t out = uv_buf_init(q->data + w, (unsigned)(total - w));
-  uv_write(&q->req, s, &out, 1, on_written);
+  if (write_all((uv_stream_t*)&p->tcp, bufs, count, on_written) < 0) drop(p);
 }
 
 static void on_read(uv_stream_t* s, ssize_t n, const uv_buf_t* buf) {

@@ -17,11 +17,6 @@ typedef struct {
   char request[REQUEST_BYTES];
 } peer_t;
 
-typedef struct {
-  uv_write_t req;
-  char data[];
-} pending_t;
-
 static int gathered;
 
 // The other loop: a locked queue and uv_async_send, the usual way.
@@ -81,26 +76,8 @@ static void on_written(uv_write_t* req, int status) {
   free(req);
 }
 
-// What did not fit is queued.
-static void write_all(peer_t* p, uv_buf_t* bufs, unsigned n) {
-  uv_stream_t* s = (uv_stream_t*)&p->tcp;
-  int total = 0;
-  for (unsigned i = 0; i < n; ++i) total += (int)bufs[i].len;
-  int w = uv_stream_get_write_queue_size(s) ? UV_EAGAIN : uv_try_write(s, bufs, n);
-  if (w == total) return;
-  if (w < 0 && w != UV_EAGAIN) {
-    drop(p);
-    return;
-  }
-  if (w < 0) w = 0;
-  pending_t* q = malloc(sizeof *q + (size_t)total);
-  int at = 0;
-  for (unsigned i = 0; i < n; ++i) {
-    memcpy(q->data + at, bufs[i].base, bufs[i].len);
-    at += (int)bufs[i].len;
-  }
-  uv_buf_t out = uv_buf_init(q->data + w, (unsigned)(total - w));
-  uv_write(&q->req, s, &out, 1, on_written);
+static void answer(peer_t* p, uv_buf_t* bufs, unsigned n) {
+  if (write_all((uv_stream_t*)&p->tcp, bufs, n, on_written) < 0) drop(p);
 }
 
 static void serve(peer_t* p, char* request) {
@@ -113,9 +90,9 @@ static void serve(peer_t* p, char* request) {
     at += kParts[i];
   }
   if (gathered) {
-    write_all(p, bufs, 3);
+    answer(p, bufs, 3);
   } else {
-    for (int i = 0; i < 3; ++i) write_all(p, &bufs[i], 1);
+    for (int i = 0; i < 3; ++i) answer(p, &bufs[i], 1);
   }
   if (uv_is_closing((uv_handle_t*)&p->tcp)) return;
   uv_timer_stop(&p->deadline);
