@@ -319,6 +319,10 @@ Buf LoopCore::copy_of(std::string_view text, SourceLocation where) {
 
 std::string LoopCore::report() const {
   std::string text = std::string("loop ") + name_ + " on " + backend_->caps().name + "\n";
+  if (metrics.demoted_jobs > 0) {
+    text += "jobs demoted: " + std::to_string(metrics.demoted_jobs) + ", the last queued at " +
+            last_demoted_.file_name() + ":" + std::to_string(last_demoted_.line()) + "\n";
+  }
   for (std::size_t slot = 0; slot < ops.size(); ++slot) {
     const Op* op = ops.at(slot);
     if (op == nullptr || op->state == OpState::idle) continue;

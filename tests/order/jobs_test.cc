@@ -188,6 +188,24 @@ TEST_F(Jobs, J5_TicksAndMicrotasksShareTheCount) {
   EXPECT_EQ(log(), "t3 m1");
 }
 
+TEST_F(Jobs, J5_TheReportNamesTheLineThatQueuedTheLastDemotedJob) {
+  make_bounded(1);
+  EXPECT_THAT(loop().report(), ::testing::Not(::testing::HasSubstr("demoted")));
+  int line = 0;
+  loop().immediate([&] {
+    loop().microtask([&] {
+      loop().microtask([] {});
+      loop().microtask([] {});
+      loop().tick([] {}), line = __LINE__;
+      loop().tick([] {}), line = __LINE__;
+    });
+  });
+  turn();
+  EXPECT_THAT(loop().report(),
+              ::testing::HasSubstr("jobs demoted: 3, the last queued at " + std::string(__FILE__) +
+                                   ":" + std::to_string(line) + "\n"));
+}
+
 TEST_F(Jobs, J5_EndlessJobsStarveNobody) {
   make_bounded(100);
   bool is_over = false;
