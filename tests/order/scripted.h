@@ -30,6 +30,7 @@ class Scripted final : public Backend {
   // What a test scripts.
   std::uint64_t clock_ns = 1'000'000'000;
   std::uint64_t clock_step_ns = 0;            ///< the clock moves so much at each look
+  std::uint64_t busy_poll_ns = 0;             ///< … and so much in a poll that does not wait
   std::deque<Completion> script;              ///< what the next poll finds
   std::vector<std::uint64_t> poll_deadlines;  ///< one a poll; 0: it did not wait
   int clock_looks = 0;
@@ -78,7 +79,9 @@ class Scripted final : public Backend {
     if (on_poll) on_poll();
     const bool is_empty = script.empty() && wakes == 0;
     poll_deadlines.push_back(deadline_ns);
-    if (is_empty && deadline_ns != kNever) clock_ns = std::max(clock_ns, deadline_ns);
+    const bool waits = is_empty && deadline_ns > clock_ns;
+    if (!waits) clock_ns += busy_poll_ns;
+    if (waits && deadline_ns != kNever) clock_ns = deadline_ns;
     EXPECT_FALSE(is_empty && deadline_ns == kNever) << "this poll would wait for ever";
     wakes = 0;
     for (; !script.empty(); script.pop_front()) sink.push(script.front());

@@ -61,6 +61,10 @@ std::string Machine::run(const Program& program, const std::function<bool()>& tu
 
 void Machine::note(const std::string& text) { trace_ += (trace_.empty() ? "" : " ") + text; }
 
+void Machine::note_once(const std::string& text) {
+  if (!trace_.ends_with(text)) note(text);
+}
+
 Job Machine::at(Do what, std::function<void()> function, SourceLocation where) {
   lines_[what] = where.line();
   return Job(std::move(function), where);
@@ -131,8 +135,8 @@ void Machine::chain(Do what, int left, int last) {
     if (left == 1) return body(last, !is_ticks);
     chain(what, left - 1, last);
   };
-  if (is_ticks) return loop_.tick(at(Do::ticks, link));
-  loop_.microtask(at(Do::microtasks, link));
+  Job job = at(what, link);
+  is_ticks ? loop_.tick(std::move(job)) : loop_.microtask(std::move(job));
 }
 
 void Machine::endless(bool is_ticks, int id) {
@@ -144,8 +148,8 @@ void Machine::endless(bool is_ticks, int id) {
       endless(is_ticks, id);
     }
   };
-  if (is_ticks) return loop_.tick(at(Do::endless, link));
-  loop_.microtask(at(Do::endless, link));
+  Job job = at(Do::endless, link);
+  is_ticks ? loop_.tick(std::move(job)) : loop_.microtask(std::move(job));
 }
 
 void Machine::arm(int delay, std::function<void()> job) {

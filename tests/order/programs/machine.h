@@ -30,7 +30,8 @@ class Machine {
   /// The ids of the nodes that ran, in order: "4" began, "4.2" went on behind its step 2 ("c": which threw), "4x" threw,
   /// "e" was a link of endless jobs. `turn` does one turn; false: that is all, the program does not get on.
   std::string run(const Program& program, const std::function<bool()>& turn);
-  void note(const std::string& text);  ///< into the trace
+  void note(const std::string& text);       ///< into the trace
+  void note_once(const std::string& text);  ///< unless that was the last
 
   /// The line that queues jobs of a kind, as reports name it.
   std::uint32_t line_of(Do what) const { return lines_.at(what); }
@@ -57,8 +58,5 @@ class Machine {
   std::string trace_;
   std::map<Do, std::uint32_t> lines_;
 };
-
-/// Unit of a timer's delay. Node.js has no finer one.
-inline constexpr Duration kTimerUnit = std::chrono::milliseconds(1);
 
 }  // namespace weir::test

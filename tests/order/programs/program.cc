@@ -2,6 +2,7 @@
 #include "tests/order/programs/program.h"
 
 #include <deque>
+#include <iterator>
 #include <utility>
 
 namespace weir::test {
@@ -58,7 +59,7 @@ class Grower {
   Step make_step(bool is_task) {
     if (is_task && dice_.one_in(2)) return make_wait();
     if (mix_.throws && dice_.one_in(14)) return {Do::fail};
-    if (mix_.weir_only && dice_.one_in(40)) return {Do::endless, 0, dice_.below(2)};
+    if (mix_.endless && dice_.one_in(25)) return {Do::endless, 0, dice_.below(2)};
     if (static_cast<int>(nodes_.size()) >= count_max_) return {Do::microtask, add_leaf()};
     static constexpr Do kPlain[] = {Do::tick,       Do::tick,  Do::microtask, Do::microtask,
                                     Do::promise,    Do::task,  Do::immediate, Do::immediate,

@@ -5,11 +5,15 @@
 // A program is nodes between ";", the first is the main script. A node is the steps of one callback: a letter, then the
 // node or nodes that it is about. "t1 m2;x;" queues a tick, which throws, and a microtask, which does nothing.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace weir::test {
+
+/// Unit of a timer's delay. Node.js has no finer one.
+inline constexpr std::chrono::milliseconds kTimerUnit{1};
 
 enum class Do : char {
   tick = 't',        ///< run node `first` as a tick
@@ -48,9 +52,9 @@ struct Program {
 
 /// What programs may be made of.
 struct Mix {
-  bool throws = true;  ///< not where weir is built without exceptions
-  bool weir_only =
-      false;  ///< posts, endless jobs, timers of different durations: what has no counterpart in Node.js
+  bool throws = true;      ///< not where weir is built without exceptions
+  bool weir_only = false;  ///< posts, and timers of different durations
+  bool endless = false;    ///< endless jobs: not in OrderPolicy::strict, where they are endless
 };
 
 /// The same program for the same seed and mix, on every machine.
