@@ -1,11 +1,11 @@
-// The sentences J1 … of docs/internals/turn.md: ticks and microtasks, on a backend whose completions are scripted.
+// The sentences J1 … of docs/internals/turn.md: ticks and microtasks, on each backend and on the scripted one.
 #include "tests/order/scripted.h"
 #include "tests/unit/loop_rig.h"
 
 namespace weir::test {
 namespace {
 
-class Jobs : public ScriptedTest {
+class Jobs : public EachBackendTest {
  protected:
   void make_bounded(std::uint32_t descendants) {
     Limits limits;
@@ -22,7 +22,7 @@ class Jobs : public ScriptedTest {
   }
 };
 
-TEST_F(Jobs, J1_AfterEveryCallbackAllTicksThenAllMicrotasksRun) {
+TEST_P(Jobs, J1_AfterEveryCallbackAllTicksThenAllMicrotasksRun) {
   Timer first(loop()), second(loop());
   first.arm(0ns, queueing("timer1"));
   second.arm(0ns, queueing("timer2"));
@@ -69,7 +69,7 @@ TEST_F(Jobs, J1_AfterEveryCallbackAllTicksThenAllMicrotasksRun) {
   EXPECT_EQ(log(), "close1 close1-tick close1-micro close2 close2-tick close2-micro");
 }
 
-TEST_F(Jobs, J1_JobsQueuedOutsideARunRunBeforeItsFirstTurn) {
+TEST_P(Jobs, J1_JobsQueuedOutsideARunRunBeforeItsFirstTurn) {
   Timer timer(loop());
   timer.arm(0ns, noting("timer"));
   loop().microtask(noting("micro"));
@@ -78,7 +78,7 @@ TEST_F(Jobs, J1_JobsQueuedOutsideARunRunBeforeItsFirstTurn) {
   EXPECT_EQ(log(), "tick micro timer");
 }
 
-TEST_F(Jobs, J1_AndAgainWhileThereAreAny) {
+TEST_P(Jobs, J1_AndAgainWhileThereAreAny) {
   loop().immediate([this] {
     loop().microtask([this] {
       note("micro");
@@ -93,7 +93,7 @@ TEST_F(Jobs, J1_AndAgainWhileThereAreAny) {
   EXPECT_EQ(log(), "micro tick last next-callback");
 }
 
-TEST_F(Jobs, J2_ATickOfATickRunsBeforeAnyMicrotask) {
+TEST_P(Jobs, J2_ATickOfATickRunsBeforeAnyMicrotask) {
   loop().immediate([this] {
     loop().microtask(noting("micro"));
     loop().tick([this] {
@@ -105,7 +105,7 @@ TEST_F(Jobs, J2_ATickOfATickRunsBeforeAnyMicrotask) {
   EXPECT_EQ(log(), "tick tick-of-tick micro");
 }
 
-TEST_F(Jobs, J2_ATickOfAMicrotaskRunsAfterTheLastMicrotask) {
+TEST_P(Jobs, J2_ATickOfAMicrotaskRunsAfterTheLastMicrotask) {
   loop().immediate([this] {
     loop().microtask([this] {
       note("micro1");
@@ -118,7 +118,7 @@ TEST_F(Jobs, J2_ATickOfAMicrotaskRunsAfterTheLastMicrotask) {
   EXPECT_EQ(log(), "micro1 micro2 micro-of-micro tick");
 }
 
-TEST_F(Jobs, J3_GatheredWritesLeaveAfterTheJobsOfTheCallbackThatWrote) {
+TEST_P(Jobs, J3_GatheredWritesLeaveAfterTheJobsOfTheCallbackThatWrote) {
   auto [near, far] = make_stream_pair(loop());
   Recorder handler;
   far.start(handler);
@@ -142,7 +142,7 @@ TEST_F(Jobs, J3_GatheredWritesLeaveAfterTheJobsOfTheCallbackThatWrote) {
   EXPECT_EQ(loop().metrics().sends, 1u);
 }
 
-TEST_F(Jobs, J4_WhatACallbackItselfQueuedAlwaysRunsInItsOwnDrain) {
+TEST_P(Jobs, J4_WhatACallbackItselfQueuedAlwaysRunsInItsOwnDrain) {
   make_bounded(1);
   int count = 0;
   loop().immediate([&] {
@@ -157,7 +157,7 @@ TEST_F(Jobs, J4_WhatACallbackItselfQueuedAlwaysRunsInItsOwnDrain) {
   EXPECT_EQ(loop().metrics().demoted_jobs, 0u);
 }
 
-TEST_F(Jobs, J5_OfWhatJobsQueueInTurnSoManyRunAndTheRestIsDemotedInOrder) {
+TEST_P(Jobs, J5_OfWhatJobsQueueInTurnSoManyRunAndTheRestIsDemotedInOrder) {
   make_bounded(3);
   loop().immediate([this] {
     for (const char* name : {"a", "b", "c", "d", "e"}) {
@@ -174,7 +174,7 @@ TEST_F(Jobs, J5_OfWhatJobsQueueInTurnSoManyRunAndTheRestIsDemotedInOrder) {
   EXPECT_EQ(log(), "d2 e2");
 }
 
-TEST_F(Jobs, J5_TicksAndMicrotasksShareTheCount) {
+TEST_P(Jobs, J5_TicksAndMicrotasksShareTheCount) {
   make_bounded(2);
   loop().immediate([this] {
     loop().tick([this] {
@@ -188,7 +188,7 @@ TEST_F(Jobs, J5_TicksAndMicrotasksShareTheCount) {
   EXPECT_EQ(log(), "t3 m1");
 }
 
-TEST_F(Jobs, J5_TheReportNamesTheLineThatQueuedTheLastDemotedJob) {
+TEST_P(Jobs, J5_TheReportNamesTheLineThatQueuedTheLastDemotedJob) {
   make_bounded(1);
   EXPECT_THAT(loop().report(), ::testing::Not(::testing::HasSubstr("demoted")));
   int line = 0;
@@ -206,7 +206,7 @@ TEST_F(Jobs, J5_TheReportNamesTheLineThatQueuedTheLastDemotedJob) {
                                    ":" + std::to_string(line) + "\n"));
 }
 
-TEST_F(Jobs, J5_EndlessJobsStarveNobody) {
+TEST_P(Jobs, J5_EndlessJobsStarveNobody) {
   make_bounded(100);
   bool is_over = false;
   std::function<void()> endless = [&] {
@@ -225,7 +225,7 @@ TEST_F(Jobs, J5_EndlessJobsStarveNobody) {
   turn();
 }
 
-TEST_F(Jobs, J6_StrictDemotesNothing) {
+TEST_P(Jobs, J6_StrictDemotesNothing) {
   Limits limits;
   limits.descendants_per_drain = 1;
   make_loop(limits, OrderPolicy::strict);
@@ -241,7 +241,7 @@ TEST_F(Jobs, J6_StrictDemotesNothing) {
 }
 
 #if defined(__cpp_exceptions)
-TEST_F(Jobs, J7_AnEscapedExceptionEndsThatOneCallbackAndTheDrainGoesOn) {
+TEST_P(Jobs, J7_AnEscapedExceptionEndsThatOneCallbackAndTheDrainGoesOn) {
   const auto throwing_after = [this](std::string name) {
     return [this, name = std::move(name)] {
       note(name);
@@ -279,7 +279,7 @@ TEST_F(Jobs, J7_AnEscapedExceptionEndsThatOneCallbackAndTheDrainGoesOn) {
 }
 #endif
 
-TEST_F(Jobs, J8_ATaskIsResumedWhereItsOperationsCallbackWouldRun) {
+TEST_P(Jobs, J8_ATaskIsResumedWhereItsOperationsCallbackWouldRun) {
   auto [near, far] = make_stream_pair(loop());
   const auto reader = [&, &from = far]() -> Task<> {
     while (Buf bytes = co_await from.read()) note("read");
@@ -298,7 +298,7 @@ TEST_F(Jobs, J8_ATaskIsResumedWhereItsOperationsCallbackWouldRun) {
   turn();
 }
 
-TEST_F(Jobs, J8_OneThatYieldsIsResumedAsAnImmediate) {
+TEST_P(Jobs, J8_OneThatYieldsIsResumedAsAnImmediate) {
   const auto task = [&]() -> Task<> {
     note("start");
     co_await yield();
@@ -316,7 +316,7 @@ TEST_F(Jobs, J8_OneThatYieldsIsResumedAsAnImmediate) {
   EXPECT_EQ(log(), "later again");
 }
 
-TEST_F(Jobs, J9_ASpawnedTaskStartsAsAMicrotask) {
+TEST_P(Jobs, J9_ASpawnedTaskStartsAsAMicrotask) {
   const auto task = [&]() -> Task<> {
     note("task");
     co_return;
@@ -333,7 +333,7 @@ TEST_F(Jobs, J9_ASpawnedTaskStartsAsAMicrotask) {
   EXPECT_EQ(log(), "callback tick micro1 task micro2 next");
 }
 
-TEST_F(Jobs, J10_NoCallbackStartsInsideACallIntoTheLoop) {
+TEST_P(Jobs, J10_NoCallbackStartsInsideACallIntoTheLoop) {
   bool is_inside = false;
   const auto outside = [&](std::string name) {
     return [&, name = std::move(name)] {
@@ -360,8 +360,13 @@ TEST_F(Jobs, J10_NoCallbackStartsInsideACallIntoTheLoop) {
   });
   turn();
   turn();
-  EXPECT_EQ(log(), "tick micro timer hook nop cancelled post immediate");
+  EXPECT_THAT(
+      log(),  // a socket that was never connected may have been ready before it was cancelled
+      ::testing::AnyOf("tick micro timer hook nop cancelled post immediate",
+                       "tick micro timer hook nop post cancelled immediate"));
 }
+
+INSTANTIATE_TEST_SUITE_P(AllBackends, Jobs, ::testing::ValuesIn(kOrderBackends), backend_name);
 
 }  // namespace
 }  // namespace weir::test

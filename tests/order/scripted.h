@@ -115,12 +115,15 @@ class ScriptedTest : public ::testing::Test {
   void TearDown() override { loop_.reset(); }
   void make_loop(const Limits& limits, OrderPolicy order = OrderPolicy::bounded) {
     loop_.reset();
-    loop_ = Loop::make({.backend = Scripted::kName, .order = order, .limits = limits}).value();
+    auto made = Loop::make({.backend = backend_name(), .order = order, .limits = limits});
+    if (!made.ok()) GTEST_SKIP() << backend_name() << ": " << made.error().to_string();
+    loop_ = std::move(*made);
     backend_ = Scripted::newest();
   }
+  virtual std::string_view backend_name() const { return Scripted::kName; }
 
   Loop& loop() { return *loop_; }
-  Scripted& backend() { return *backend_; }
+  Scripted& backend() { return *backend_; }  ///< only there on the scripted backend
   void turn() { loop_->run(RunMode::no_wait); }
   void note(std::string what) { log_.push_back(std::move(what)); }
   /// A job that notes `what`.
@@ -135,9 +138,27 @@ class ScriptedTest : public ::testing::Test {
     return text;
   }
 
+  /// Queues jobs that will have to be demoted, when descendants_per_drain is 1.
+  void demote(const std::vector<std::string>& names) {
+    loop().microtask([this, names] {
+      loop().microtask([] {});
+      for (const std::string& name : names) loop().microtask(noting(name));
+    });
+  }
+
   std::unique_ptr<Loop> loop_;
   Scripted* backend_ = nullptr;
   std::vector<std::string> log_;
+};
+
+inline constexpr std::string_view kOrderBackends[] = {Scripted::kName, "epoll", "io_uring",
+                                                      "io_uring:6.1", "io_uring:5.10"};
+
+/// The same for what needs no script: on every backend, and on the scripted one.
+class EachBackendTest : public ScriptedTest,
+                        public ::testing::WithParamInterface<std::string_view> {
+ protected:
+  std::string_view backend_name() const override { return GetParam(); }
 };
 
 /// An op whose completions a test sees; received bytes go home at once. It must be idle when it ends.

@@ -1,5 +1,5 @@
 // The sentences T1 … of docs/internals/turn.md: the steps of a turn, on a backend whose every completion is scripted.
-// io_order_test.cc says those that concern I/O again, with sockets, on each backend.
+// steps_on_each_test.cc and io_order_test.cc say them again, without a script, on each backend.
 #include <thread>
 
 #include "tests/order/scripted.h"
@@ -26,13 +26,6 @@ class Turn : public ScriptedTest {
     backend().end(op, 0, kEof);
     turn();
     ASSERT_EQ(op.state, OpState::idle);
-  }
-  /// Queues jobs that will have to be demoted, when descendants_per_drain is 1.
-  void demote(const std::vector<std::string>& names) {
-    loop().microtask([this, names] {
-      loop().microtask([] {});
-      for (const std::string& name : names) loop().microtask(noting(name));
-    });
   }
 };
 
@@ -131,62 +124,6 @@ TEST_F(Turn, T3_NoTimerRunsEarly) {
   EXPECT_EQ(log(), "due");
 }
 
-TEST_F(Turn, T4_ATimerArmedByATimersCallbackWaitsForTheNextTurn) {
-  Timer timer(loop()), other(loop());
-  timer.arm(0ns, [&] {
-    note("first");
-    timer.arm(0ns, noting("again"));
-    other.arm_at(0, noting("other"));  // long past
-  });
-  turn();
-  EXPECT_EQ(log(), "first");
-  turn();
-  EXPECT_EQ(log(), "other again");
-}
-
-TEST_F(Turn, T4_ATimerExtendedByATimersCallbackWaitsForTheNextTurn) {
-  Timer first(loop()), second(loop());
-  first.arm(0ns, [&] {
-    note("first");
-    second.extend(0ns);
-  });
-  second.arm(0ns, noting("second"));
-  turn();
-  EXPECT_EQ(log(), "first");
-  turn();
-  EXPECT_EQ(log(), "second");
-}
-
-TEST_F(Turn, T5_ATimerCancelledByAnEarlierCallbackOfTheTurnDoesNotRun) {
-  Timer first(loop()), second(loop()), third(loop());
-  first.arm(0ns, [&] {
-    note("first");
-    EXPECT_TRUE(second.cancel());
-  });
-  second.arm(0ns, noting("second"));
-  third.arm(0ns, noting("third"));
-  turn();
-  turn();
-  EXPECT_EQ(log(), "first third");
-}
-
-TEST_F(Turn, T6_AtMostTimersPerTurnRunInATurn) {
-  Limits limits;
-  limits.timers_per_turn = 2;
-  make_loop(limits);
-  Timer a(loop()), b(loop()), c(loop()), d(loop()), e(loop());
-  char name = 'a';
-  for (Timer* timer : {&a, &b, &c, &d, &e}) timer->arm(0ns, noting(std::string(1, name++)));
-  turn();
-  EXPECT_EQ(log(), "a b");
-  turn();
-  EXPECT_EQ(log(), "c d");
-  turn();
-  EXPECT_EQ(log(), "e");
-  EXPECT_EQ(loop().metrics().timers_fired, 5u);
-  EXPECT_EQ(loop().metrics().timer_budget_hits, 2u);
-}
-
 TEST_F(Turn, T7_LeftoversComeBeforeThePollThoseOverTheirShareFirst) {
   Limits limits;
   limits.completions_per_turn = 2;
@@ -206,70 +143,6 @@ TEST_F(Turn, T7_LeftoversComeBeforeThePollThoseOverTheirShareFirst) {
   EXPECT_EQ(log(), "c poll");
   backend().on_poll = nullptr;
   for (auto* op : {&a, &b, &c}) end(**op);
-}
-
-TEST_F(Turn, T8_DemotedJobsRunInOrderAtMostSoManyATurn) {
-  Limits limits;
-  limits.descendants_per_drain = 1;
-  limits.demoted_per_turn = 2;
-  make_loop(limits);
-  demote({"a", "b", "c"});
-  turn();
-  EXPECT_EQ(log(), "a b");
-  turn();
-  EXPECT_EQ(log(), "c");
-}
-
-TEST_F(Turn, T8_AJobDemotedInThisStepWaitsForTheNextTurn) {
-  Limits limits;
-  limits.descendants_per_drain = 1;
-  make_loop(limits);
-  loop().microtask([this] {
-    loop().microtask([] {});
-    loop().microtask([this] {
-      note("first");
-      demote({"second"});
-    });
-  });
-  turn();
-  EXPECT_EQ(log(), "first");
-  turn();
-  EXPECT_EQ(log(), "second");
-}
-
-TEST_F(Turn, T9_PrepareHooksRunInEachTurnNewestFirst) {
-  PrepareHook old, young;
-  loop().prepare(old, noting("old"));
-  loop().prepare(young, noting("young"));
-  turn();
-  turn();
-  EXPECT_EQ(log(), "young old young old");
-  EXPECT_FALSE(loop().is_alive());  // a hook alone does not keep the loop alive
-}
-
-TEST_F(Turn, T9_AHookMayUnhookItselfOrAnyOther) {
-  PrepareHook a, b, c, d;
-  loop().prepare(a, noting("a"));
-  loop().prepare(b, noting("b"));
-  loop().prepare(c, [&] {
-    note("c");
-    c.unhook();
-    b.unhook();  // the next
-    d.unhook();  // the one before
-  });
-  loop().prepare(d, noting("d"));
-  turn();
-  EXPECT_EQ(log(), "d c a");
-  turn();
-  EXPECT_EQ(log(), "a");
-}
-
-TEST_F(Turn, T9_AHookMayOutliveItsLoop) {
-  PrepareHook hook;
-  loop().prepare(hook, noting("hook"));
-  loop_.reset();
-  hook.unhook();
-  EXPECT_EQ(log(), "");
 }
 
 TEST_F(Turn, T10_ThereIsOnePollATurn) {
@@ -354,21 +227,6 @@ TEST_F(Turn, T11_ACancelledOpWithBytesBeforeItsEndIsNoControl) {
   EXPECT_EQ(log(), "post recv recv-end");
 }
 
-TEST_F(Turn, T12_PostedCallbacksRunInOrderAtMostSoManyATurn) {
-  Limits limits;
-  limits.posts_per_turn = 2;
-  make_loop(limits);
-  for (const char* name : {"a", "b", "c"}) {
-    EXPECT_EQ(loop().post(noting(name)), Posted::queued);
-  }
-  turn();
-  EXPECT_EQ(log(), "a b");
-  turn();
-  EXPECT_EQ(log(), "c");
-  EXPECT_EQ(loop().metrics().posts_run, 3u);
-  EXPECT_EQ(loop().metrics().post_budget_hits, 1u);
-}
-
 TEST_F(Turn, T13_DataComesInTheOrderInWhichItWasReapedToTheBudget) {
   Limits limits;
   limits.completions_per_turn = 3;
@@ -433,38 +291,6 @@ TEST_F(Turn, T15_ImmediatesQueuedInStepSixWaitBehindTheNextTurnsInput) {
   turn();
   EXPECT_EQ(log(), "data third");
   end(*recv);
-}
-
-TEST_F(Turn, T15_ImmediatesQueuedByThisTurnsInputRunInThisTurn) {
-  Nop nop(loop(), OpKind::nop, [&](const Completion&) { loop().immediate(noting("immediate")); });
-  loop().submit(nop);
-  turn();
-  EXPECT_EQ(log(), "immediate");
-}
-
-TEST_F(Turn, T16_CloseNotificationsRunLastInTheOrderInWhichTheClosesEnded) {
-  Stream streams[6];
-  Recorder handlers[6];
-  for (int i = 0; i < 6; i += 2) std::tie(streams[i], streams[i + 1]) = make_stream_pair(loop());
-  for (int i = 0; i < 6; i += 2) {
-    handlers[i].on_closed = noting("close" + std::to_string(i));
-    streams[i].start(handlers[i]);
-  }
-  loop().immediate(noting("immediate"));
-  streams[2].close();
-  streams[0].close();
-  handlers[2].on_closed = [&] {
-    note("close2");
-    loop().microtask(noting("its-job"));
-    streams[4].close();
-  };
-  turn();
-  EXPECT_EQ(log(), "immediate close2 its-job close0");
-  turn();
-  EXPECT_EQ(log(), "close4");
-  for (Stream& stream : streams) stream = {};
-  turn();
-  turn();
 }
 
 TEST_F(Turn, T17_AListenerGivesItsShareATurnAndItsEndComesLast) {
