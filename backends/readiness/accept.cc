@@ -71,12 +71,11 @@ void ReadinessBackend::rest_listener(Slot& slot) {
 std::uint32_t ReadinessBackend::batch_of(Slot& slot, const AcceptOp& op) const {
   const std::uint32_t budget =
       op.accepts_max != 0 ? op.accepts_max : context_.limits.accepts_per_turn;
-  const bool left_some = slot.turn + 1 == turn_ && slot.accept_batch != 0;
-  context_.metrics.accept_budget_hits += left_some && slot.accept_batch == budget;
-  slot.accept_batch =
-      static_cast<std::uint16_t>(left_some ? std::min(slot.accept_batch * 2u, budget) : 1u);
+  const bool left_some = slot.turn + 1 == turn_ && slot.batch != 0;
+  context_.metrics.accept_budget_hits += left_some && slot.batch == budget;
+  slot.batch = static_cast<std::uint16_t>(left_some ? std::min(slot.batch * 2u, budget) : 1u);
   slot.turn = turn_;
-  return slot.accept_batch;
+  return slot.batch;
 }
 
 // EMFILE and its like end the op; the level brings the connection that waits in the kernel to the next accept.
@@ -87,13 +86,13 @@ void ReadinessBackend::serve_accepts(Slot& slot, AcceptOp& op, Sink& sink) {
     const std::int64_t native = os::accept(slot.native, /*non_blocking=*/true);
     switch (sort_accept(native)) {
       case Accepted::retry: continue;
-      case Accepted::nothing: slot.accept_batch = 0; break;
+      case Accepted::nothing: slot.batch = 0; break;
       case Accepted::error: completion.result = static_cast<std::int32_t>(native); break;
       case Accepted::connection:
         tell_handle(adopt(native, kOwned | kStream | kWriteReady), completion);
         break;
     }
-    if (slot.accept_batch == 0) break;
+    if (slot.batch == 0) break;
     push_read(slot, op, completion, sink);
     if (op.backend_bits == 0) break;  // that was its terminal
   }

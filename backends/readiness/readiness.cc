@@ -248,6 +248,7 @@ void ReadinessBackend::serve(Slot& slot, Sink& sink) {
   constexpr std::uint32_t kWrites = kWriting | kWriteReady;
   if (slot.has(kWriting)) serve_writes(slot, sink);
   if ((slot.bits & (kReads | kStarved)) == kReads) serve_reads(slot, sink);
+  // An owner who was told of his bytes may have closed the socket: then the slot is nobody's, or has just begun anew.
   if ((slot.bits & (kReads | kStarved)) == kReads || (slot.bits & kWrites) == kWrites)
     queue_ready(slot);
 }

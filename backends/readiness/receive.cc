@@ -9,7 +9,8 @@
 namespace weir::inline v0 {
 namespace {
 
-constexpr std::size_t kBulkBlocksMax = 4;
+constexpr std::uint16_t kBulkBlocksFirst = 4;  // then twice as many as the last receive filled
+constexpr std::size_t kBulkBlocksMax = 16;
 
 // Where each errno of a receive goes: not now (nullopt), report, or impossible (abort).
 std::optional<std::int32_t> result_from_recv(std::int64_t native) {
@@ -45,10 +46,9 @@ struct Batch {
 
 Submitted ReadinessBackend::submit_read(Slot& slot, Op& op) {
   if (slot.reads.head == nullptr && slot.has(kReadReady) && !op.multishot) {
-    const bool is_bulk = op.kind == OpKind::recv && wants_bulk(slot, static_cast<RecvOp&>(op));
     if (slot.has(kReadDoubt)) {
       op.backend_bits |= kDoubted;
-    } else if (has_share(slot) && !is_bulk) {
+    } else if (has_share(slot)) {
       Submitted submitted{.done = true, .completion = {.id = op.id}};
       const bool got = receive(slot, op, submitted.completion);
       if (!slot.has(kStarved)) note_try(slot, kReadDoubt, slot.read_tries, got);
@@ -178,6 +178,7 @@ void ReadinessBackend::after_receive(Slot& slot, std::size_t got, std::size_t as
                                      Completion& out) {
   slot.turn_bytes += static_cast<std::uint32_t>(got);
   if (got == asked) {
+    if (!slot.has(kBulk)) slot.batch = kBulkBlocksFirst;
     slot.set(kBulk);
     out.flags |= kNonEmpty;
   } else if (!os::last_call_was_faulted()) {
@@ -200,48 +201,35 @@ bool ReadinessBackend::receive_message(Slot& slot, MsgOp& op, Completion& out) {
 }
 
 bool ReadinessBackend::wants_bulk(const Slot& slot, const RecvOp& op) const {
-  return (slot.bits & (kBulk | kStream)) == (kBulk | kStream) && op.group != kNoGroup &&
-         op.bytes_max > pools_[op.group]->block_bytes() && !pools_[op.group]->is_short();
+  return (slot.bits & (kBulk | kStream)) == (kBulk | kStream) && op.multishot &&
+         op.group != kNoGroup && !pools_[op.group]->is_short();
 }
 
-// Several blocks in one call, a completion each. False: the op waits on.
+// Several blocks in one call. False: the op waits on.
 bool ReadinessBackend::receive_bulk(Slot& slot, RecvOp& op, Sink& sink) {
   Pool& pool = *pools_[op.group];
   const std::size_t share = context_.limits.bytes_per_socket_turn - slot.turn_bytes;
-  const Batch batch(pool, std::min<std::size_t>(op.bytes_max, share), sink.room());
+  const Batch batch(pool, share, std::min<std::size_t>(sink.room(), slot.batch));
   if (batch.count == 0) {
     starve(slot, pool);
     return false;
   }
   const std::int64_t got = os::recv_segments(slot.native, batch.segments.data(), batch.count);
-  const std::size_t bytes = got > 0 ? static_cast<std::size_t>(got) : 0;
-  const std::size_t used = (bytes + pool.block_bytes() - 1) / pool.block_bytes();
-  for (std::size_t i = used; i < batch.count; ++i) pool.give_back(batch.blocks[i]);
+  const auto bytes = static_cast<std::uint32_t>(std::max<std::int64_t>(got, 0));
+  const Sink::Run run{batch.blocks.data(), pool.block_bytes(), bytes};
+  for (std::size_t i = run.count(); i < batch.count; ++i) pool.give_back(batch.blocks[i]);
   Completion completion{.id = op.id};
   if (bytes == 0) {
-    slot.clear(kBulk);
     if (!complete_receive(slot, op, {}, got, completion)) return false;
     push_read(slot, op, completion, sink);
     return true;
   }
   after_receive(slot, bytes, batch.bytes, completion);
-  if (used > 1) slot.set(kBulk);
-  completion.flags |= kBuf;
-  completion.group = op.group;
-  for (std::size_t i = 0; i < used; ++i) {
-    completion.result =
-        static_cast<std::int32_t>(std::min(bytes - i * pool.block_bytes(), batch.segments[i].size));
-    completion.buffer = batch.blocks[i]->index;
-    completion.length = static_cast<std::uint32_t>(completion.result);
-    if (i + 1 < used) {
-      Completion& more = sink.add_data(op);
-      more = completion;
-      more.flags |= kMore;
-    } else {
-      push_read(slot, op, completion, sink);
-    }
-  }
-  return true;
+  if (bytes >= pool.block_bytes()) slot.set(kBulk);
+  slot.batch = static_cast<std::uint16_t>(2 * run.count());
+  context_.metrics.socket_budget_hits += slot.has(kReadReady) && !has_share(slot);
+  op.is_direct ? sink.received(op, run) : sink.queue_run(op, run);
+  return false;
 }
 
 }  // namespace weir::inline v0

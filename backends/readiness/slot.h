@@ -75,7 +75,9 @@ struct Slot {
   std::uint8_t read_tries =
       0;  // in a row: that found nothing, or in doubt, that would have found something
   std::uint8_t write_tries = 0;
-  std::uint16_t accept_batch = 0;  // a listener's: how many it took last, 0 when that was all
+  // How much at once: connections that a listener took last, 0 when those were all; blocks that a stream which sends
+  // much is to be asked for.
+  std::uint16_t batch = 0;
 
   bool has(std::uint32_t bit) const { return (bits & bit) != 0; }
   void set(std::uint32_t bit) { bits |= bit; }
@@ -146,7 +148,7 @@ class SlotTable {
     free_ = slot.next_other;
     slot.next_other = kNoSlot;
     slot.read_tries = slot.write_tries = 0;
-    slot.accept_batch = 0;
+    slot.batch = 0;
     return &slot;
   }
   /// The slot's handle means nothing from here on; a late event of it at worst marks the next user ready.

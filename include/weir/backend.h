@@ -74,10 +74,26 @@ class WEIR_API Sink {
   void received(RecvOp& op, Block& block, std::uint32_t length) {
     on_received_(*this, op, block, length);
   }
+  struct Run {  ///< bytes that fill one block after another
+    Block* const* blocks;
+    std::uint32_t block_bytes;
+    std::uint32_t length;
+    std::uint32_t count() const { return (length + block_bytes - 1) / block_bytes; }
+    std::uint32_t length_of(std::uint32_t index) const {
+      return index + 1 < count() ? block_bytes : length - index * block_bytes;
+    }
+  };
+  /// The same for a run: what its owner writes while he is told of it leaves behind the last block, in one send.
+  void received(RecvOp& op, const Run& run) { on_received_run_(*this, op, run); }
   /// The same for a lazy send that has ended: all its bytes are with the kernel.
   void sent(SendOp& op, std::uint32_t bytes) { on_sent_(*this, op, bytes); }
   /// What they do when nobody can be told yet: the completion that they stand for is queued.
   void queue_received(RecvOp& op, const Block& block, std::uint32_t length);
+  void queue_run(RecvOp& op, const Run& run) {
+    for (std::uint32_t i = 0; i < run.count(); ++i) {
+      queue_received(op, *run.blocks[i], run.length_of(i));
+    }
+  }
   void queue_sent(SendOp& op, std::uint32_t bytes);
 
   /// How many data completions the loop still wants this turn: a readiness backend stops receiving at 0 and keeps
@@ -105,9 +121,13 @@ class WEIR_API Sink {
     void grow();
   };
   using OnReceived = void (*)(Sink& sink, RecvOp& op, Block& block, std::uint32_t length);
+  using OnReceivedRun = void (*)(Sink& sink, RecvOp& op, const Run& run);
   using OnSent = void (*)(Sink& sink, SendOp& op, std::uint32_t bytes);
   OnReceived on_received_ = [](Sink& sink, RecvOp& op, Block& block, std::uint32_t length) {
     sink.queue_received(op, block, length);
+  };
+  OnReceivedRun on_received_run_ = [](Sink& sink, RecvOp& op, const Run& run) {
+    sink.queue_run(op, run);
   };
   OnSent on_sent_ = [](Sink& sink, SendOp& op, std::uint32_t bytes) { sink.queue_sent(op, bytes); };
   OpTable& ops_;

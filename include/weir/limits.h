@@ -17,7 +17,7 @@ struct WEIR_API Limits {
   std::uint32_t timers_per_turn = 1024;        ///< due timers fired; the rest next turn
   std::uint32_t posts_per_turn = 1024;         ///< posted callbacks run; the rest next turn
   std::uint32_t accepts_per_turn = 32;         ///< per listener; the rest next turn
-  std::uint32_t bytes_per_socket_turn = 64 << 10;  ///< received per socket; then round robin
+  std::uint32_t bytes_per_socket_turn = 128 << 10;  ///< received per socket; then round robin
   std::uint32_t inline_awaits = 8;  ///< awaits ready at once, per task and turn; then it suspends
   // Connections.
   std::uint32_t connections_max = 65'536;  ///< per loop; the listener waits or resets

@@ -121,7 +121,8 @@ static_assert(sizeof(void*) != 8 || sizeof(Op) == 40);
 /// One receive on a stream. Empty `target`: into a block of `group`, which the completion names (kBuf).
 struct RecvOp : Op {
   std::byte* target = nullptr;  ///< lent memory; a terminal completion gives it back
-  std::uint32_t bytes_max = 0;  ///< of the target, or a wish for group receives (0: one block)
+  /// Of the target. Of a group receive that is not multishot: at most this much, and no more than a block (0: a block).
+  std::uint32_t bytes_max = 0;
   std::uint16_t group = 0xffff;
 };
 

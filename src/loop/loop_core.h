@@ -176,8 +176,9 @@ class LoopCore final : public Sink {
   // Received bytes go to their owner during the poll, with no record of them, when their turn to be delivered is now:
   // control and posts are through, and all that was reaped before them, and the socket had none in this turn.
   /// Who takes them (Sink::received, Sink::sent): the net layer, in the way that follows.
-  void set_direct(OnReceived on_received, OnSent on_sent) {
+  void set_direct(OnReceived on_received, OnReceivedRun on_received_run, OnSent on_sent) {
     on_received_ = on_received;
+    on_received_run_ = on_received_run;
     on_sent_ = on_sent;
   }
   bool may_tell(const RecvOp& op) const {
@@ -209,6 +210,22 @@ class LoopCore final : public Sink {
     after_callback_of(client);
     if (--room_ % kClockEvery == 0) [[unlikely]]
       look_at_budget();
+  }
+
+  /// The same for bytes in several blocks: a callback each, and one flush behind the last.
+  template <typename Client>
+  void tell_run(Client& client, RecvOp& op, const Run& run) {
+    op.turn_mark = static_cast<std::uint16_t>(metrics.turns);
+    op.turn_bytes = run.length;
+    for (std::uint32_t i = 0; i < run.count(); ++i) {
+      ++metrics.completions;
+      guarded([&] { client.take_bytes(*run.blocks[i], run.length_of(i)); },
+              [&] { client.threw(); });
+      drain_jobs();
+    }
+    after_callback();
+    room_ -= std::min(room_, run.count());
+    look_at_budget();
   }
 
   void on_escape(std::exception_ptr exception);
@@ -276,6 +293,7 @@ class LoopCore final : public Sink {
   void deliver(const Completion& completion);
   void deliver_some();
   void deliver_one(const Completion& completion);
+  bool is_followed(const Completion& completion);
   void deliver_timed(Op& op, Completion completion);
   bool is_behind_deferred(const Op& op);
   bool has_had_its_accepts(Op& op);
@@ -302,7 +320,7 @@ class LoopCore final : public Sink {
   }
   void after_callback() {
     for (;;) {
-      if (has_jobs_due_) drain();
+      drain_jobs();
       if (flush_head_ == nullptr) return;
       take(flush_head_).after_callback();
     }
@@ -319,6 +337,9 @@ class LoopCore final : public Sink {
     after_callback();
   }
   void drain();
+  void drain_jobs() {
+    if (has_jobs_due_) drain();
+  }
   void demote(Job job);
 
   static void append(LoopClient*& head, LoopClient*& tail, LoopClient& client) {

@@ -10,7 +10,7 @@ NetExtension::NetExtension(LoopCore& loop_core) : loop(loop_core) {
     const Handle handle = static_cast<const StreamCore&>(account).handle();
     return handle.valid() ? handle.value : Ledger::kNoConnection;
   });
-  loop.set_direct(&SocketCore::on_bytes, &SocketCore::on_sent_at_once);
+  loop.set_direct(&SocketCore::on_bytes, &SocketCore::on_run, &SocketCore::on_sent_at_once);
   for (Pool* pool : {loop.group.get(), loop.small_pool.get()}) {  // copy-break charges small blocks
     pool->set_on_loan_return(
         [](LoanAccount& account) { static_cast<StreamCore&>(account).on_loan_return(); });

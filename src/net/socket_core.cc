@@ -70,6 +70,12 @@ void SocketCore::on_bytes(Sink& sink, RecvOp& op, Block& block, std::uint32_t le
   loop.tell(of(op), op, block, length);
 }
 
+void SocketCore::on_run(Sink& sink, RecvOp& op, const LoopCore::Run& run) {
+  auto& loop = static_cast<LoopCore&>(sink);
+  if (!loop.may_tell(op) && !loop.begin_telling(op)) return loop.queue_run(op, run);
+  loop.tell_run(of(op), op, run);
+}
+
 // The end of a send that nobody waits for runs no code but this stream's own.
 void SocketCore::on_sent_at_once(Sink& sink, SendOp& op, std::uint32_t bytes) {
   auto& core = static_cast<SocketCore&>(static_cast<SocketSend&>(op));

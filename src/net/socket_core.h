@@ -40,6 +40,7 @@ class SocketCore final : public StreamCore, private SocketRecv, private SocketSe
   friend struct NetExtension;
   static void on_bytes(Sink& sink, RecvOp& op, Block& block, std::uint32_t length);
   static void on_first_bytes(LoopCore& loop, RecvOp& op, Block& block, std::uint32_t length);
+  static void on_run(Sink& sink, RecvOp& op, const LoopCore::Run& run);
   static SocketCore& of(RecvOp& op) {
     return static_cast<SocketCore&>(static_cast<SocketRecv&>(op));
   }
