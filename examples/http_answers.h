@@ -102,15 +102,18 @@ class HttpAnswers {
 
   void add_text(string_view status_line, string_view header = "", string_view text = "") {
     if (text.empty()) text = status_line;
-    add_head(status_line, header, Digits(text.size() + 1));
-    if (!is_head_only_) add(current_, {text, "\n"});
+    const Digits length(text.size() + 1);
+    is_head_only_ ? add_head(status_line, header, length)
+                  : add_head(status_line, header, length, text, "\n");
   }
-  void add_head(string_view status_line, string_view header, string_view length = "") {
+  void add_head(string_view status_line, string_view header, string_view length = "",
+                string_view text = "", string_view text_end = "") {
     add(current_, {"HTTP/1.1 ", status_line, "\r\nContent-Type: text/plain\r\n", header,
                    length.empty() ? "" : "Content-Length: ", length, length.empty() ? "" : "\r\n",
                    is_last        ? "Connection: close\r\n\r\n"
                    : is_http_1_0_ ? "Connection: keep-alive\r\n\r\n"
-                                  : "\r\n"});
+                                  : "\r\n",
+                   text, text_end});
   }
   void add(weir::BufChain& to, std::initializer_list<string_view> pieces) {
     std::size_t size_bytes = 0;

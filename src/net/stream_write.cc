@@ -62,6 +62,12 @@ Write StreamCore::write_more(Buf& bytes, bool waits) {
 
 Write StreamCore::write(BufChain& bytes, bool waits) {
   if (bytes.empty()) return has(kPressured) ? Write::pressured : Write::flowing;
+  if (bytes.front()->next == nullptr) {
+    Buf only = bytes.pop_front();
+    const Write answer = write(only, waits);
+    if (answer == Write::refused) bytes.append(std::move(only));
+    return answer;
+  }
   queue_slice();
   std::uint32_t pinned = 0;
   const Block* tail = outbox().empty() ? nullptr : outbox().back().block();
