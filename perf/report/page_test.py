@@ -14,11 +14,13 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "suite"), str(HERE.parent / "measure")]
 
+import document  # noqa: E402
 import matrix  # noqa: E402
 import page  # noqa: E402
 import record as records  # noqa: E402
 
 RESULT = HERE.parent / "results/current.json"
+DOCUMENT = HERE.parent.parent / "docs/performance.md"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_SECONDS = 90
 MEASURE = """<script>addEventListener("load", () => {
@@ -92,6 +94,12 @@ class InABrowser(unittest.TestCase):
 
 
 class WithoutABrowser(unittest.TestCase):
+    def test_the_tables_of_the_document_are_those_of_the_committed_result(self):
+        text = DOCUMENT.read_text(encoding="utf-8")
+        self.assertGreaterEqual(len(document.BLOCK.findall(text)), len(document.TABLES))
+        self.assertTrue(document.fill(text, records.load(RESULT)) == text,
+                        "docs/performance.md is not of perf/results/current.json: ./dev perf document perf/results/current.json")
+
     def test_a_plot_whose_cells_were_not_run_says_so(self):
         plan = {"cells": ["echo_64_1"], "servers": [], "rounds": 1, "seed": 1, "is_look": False}
         machine = {"date": "d", "commit": "c", "cpu": "x", "kernel": "k", "libraries": {}}

@@ -8,6 +8,7 @@
   ./dev perf micro            single operations: timers, posts, turns, beside other libraries
   ./dev perf compare A B      two result files, or two commits (built and measured here, in pairs)
   ./dev perf report FILE      the page of a result
+  ./dev perf document FILE    the tables of docs/performance.md from a result
   ./dev perf list             the cells and their servers
   ./dev perf echo|churn|syscalls|callgrind|idle ...   one question about echo servers: perf/measure/measure.py
 docs/internals/measuring.md says how it is measured and why so."""
@@ -169,6 +170,16 @@ def report(argv):
     return 0
 
 
+def document(argv):
+    if len(argv) != 1:
+        raise harness.MeasureError("usage: ./dev perf document FILE")
+    import document as documents
+    target = ROOT / "docs/performance.md"
+    target.write_text(documents.fill(target.read_text(encoding="utf-8"), records.load(argv[0])), encoding="utf-8")
+    print(relative(target))
+    return 0
+
+
 def list_cells():
     for cell in matrix.CELLS:
         names = cell.servers or harness.load_servers("", cell.kind)
@@ -188,6 +199,8 @@ def main(argv):
             return compare.main(argv[1:])
         if command == "report":
             return report(argv[1:])
+        if command == "document":
+            return document(argv[1:])
         if command == "list":
             return list_cells()
         if command == "micro":
