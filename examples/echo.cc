@@ -12,10 +12,19 @@ static weir::Task<> echo(weir::Stream peer) {
 }
 
 int main(int argc, char** argv) {
-  std::string_view style = "task";
-  const example::Options options = example::parse_options(
-      argc, argv, "An echo server.", {{"--style", "STYLE       task or handler (task)", &style}});
+  std::string_view style = "task", direct_text = "0";
+  example::Options options = example::parse_options(
+      argc, argv, "An echo server.",
+      {{"--style", "STYLE       task or handler (task)", &style},
+       {"--direct",
+        "N          connections a loop, without a descriptor each (io_uring); 0: like others (0)",
+        &direct_text}});
   if (style != "task" && style != "handler") example::refuse("--style", style, "task or handler");
+  if (const auto direct = example::parse_number("--direct", direct_text, 0, 1'000'000)) {
+    weir::Limits& limits = options.runtime.loop.limits;
+    limits.connections_max = static_cast<std::uint32_t>(direct);
+    limits.direct_accepts = limits.connections_max + 2048;
+  }
 
   weir::Runtime runtime(options.runtime);
   const weir::Result<weir::Address> bound =

@@ -83,7 +83,7 @@ Op* IoUring::op_at(OpId id) const {
 
 void IoUring::drop_stale(OpId id, const io_uring_cqe& cqe) {
   ++context_.metrics.stale_completions;
-  if (id.kind() == OpKind::accept && cqe.res >= 0) os::close(cqe.res);
+  if (id.kind() == OpKind::accept && cqe.res >= 0) close_accepted(cqe.res);
   if ((cqe.flags & IORING_CQE_F_BUFFER) == 0 || active_groups_.empty()) return;
   const Op* const op = context_.ops.find(id);
   ReceiveGroup& group = op != nullptr && id.kind() == OpKind::recv
@@ -121,7 +121,7 @@ void IoUring::complete_accept(AcceptOp& op, const io_uring_cqe& cqe) {
   const bool is_cancelled = (op.backend_bits & kCancelAsked) != 0;
   const bool goes_on = (cqe.flags & IORING_CQE_F_MORE) != 0;
   if (cqe.res >= 0) {
-    const Handle handle = add_socket(cqe.res, true);
+    const Handle handle = add_accepted(cqe.res);
     Completion completion{.id = op.id, .flags = kHandle, .buffer = handle.value};
     if (!op.multishot) return end(op, completion);
     completion.flags |= kMore;

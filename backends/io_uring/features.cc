@@ -18,13 +18,21 @@ namespace weir::inline v0::uring {
 namespace {
 
 constexpr Since kOpcodes[] = {
-    {IORING_OP_NOP, "NOP", 501},         {IORING_OP_POLL_ADD, "POLL_ADD", 501},
-    {IORING_OP_SENDMSG, "SENDMSG", 503}, {IORING_OP_RECVMSG, "RECVMSG", 503},
-    {IORING_OP_TIMEOUT, "TIMEOUT", 504}, {IORING_OP_TIMEOUT_REMOVE, "TIMEOUT_REMOVE", 505},
-    {IORING_OP_ACCEPT, "ACCEPT", 505},   {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL", 505},
-    {IORING_OP_CONNECT, "CONNECT", 505}, {IORING_OP_CLOSE, "CLOSE", 506},
-    {IORING_OP_SEND, "SEND", 506},       {IORING_OP_RECV, "RECV", 506},
-    {IORING_OP_SEND_ZC, "SEND_ZC", 600}, {IORING_OP_SENDMSG_ZC, "SENDMSG_ZC", 601},
+    {IORING_OP_NOP, "NOP", 501},
+    {IORING_OP_POLL_ADD, "POLL_ADD", 501},
+    {IORING_OP_SENDMSG, "SENDMSG", 503},
+    {IORING_OP_RECVMSG, "RECVMSG", 503},
+    {IORING_OP_TIMEOUT, "TIMEOUT", 504},
+    {IORING_OP_TIMEOUT_REMOVE, "TIMEOUT_REMOVE", 505},
+    {IORING_OP_ACCEPT, "ACCEPT", 505},
+    {IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL", 505},
+    {IORING_OP_CONNECT, "CONNECT", 505},
+    {IORING_OP_CLOSE, "CLOSE", 506},
+    {IORING_OP_SEND, "SEND", 506},
+    {IORING_OP_RECV, "RECV", 506},
+    {IORING_OP_SHUTDOWN, "SHUTDOWN", 511},
+    {IORING_OP_SEND_ZC, "SEND_ZC", 600},
+    {IORING_OP_SENDMSG_ZC, "SENDMSG_ZC", 601},
 };
 
 constexpr Since kSetupFlags[] = {
@@ -53,6 +61,7 @@ constexpr Since kUses[] = {
     {row(Use::registered_ring), "registered ring", 518},
     {row(Use::no_iowait), "no iowait", 615},
     {row(Use::skip_success), "send without a report", 517},
+    {row(Use::direct_descriptors), "direct descriptors", 600},
 };
 static_assert(std::size(kUses) == kUseCount);
 

@@ -31,8 +31,9 @@ enum class Use : std::uint8_t {
   registered_ring,
   no_iowait,
   skip_success,
+  direct_descriptors,
 };
-inline constexpr std::size_t kUseCount = 13;
+inline constexpr std::size_t kUseCount = 14;
 
 /// One row of a table: a bit or number of the kernel's interface, its name, and the first kernel that has it.
 struct Since {

@@ -92,6 +92,7 @@ int IoUring::start(Kernel mask, unsigned submissions) {
       "kernel: " + name_of_kernel(features.found) + " or later" +
       (features.kernel < features.found ? ", used as " + name_of_kernel(features.kernel) : ""));
   notes_.insert(notes_.end(), tested.begin(), tested.end());
+  make_table();
   notes_.push_back("setup: " + describe_flags(setup_flag_table(), ring_.counters().setup_flags));
   return 0;
 }
@@ -102,7 +103,8 @@ IoUring::~IoUring() {
   groups_.clear();
   for (const Socket& left :
        sockets_) {  // what the loop did not close; with an op in flight it is leaked
-    if (left.fd >= 0 && left.is_owned && left.in_flight == 0) os::close(left.fd);
+    const bool has_descriptor = left.fd >= 0 && left.is_owned && !left.is_direct();
+    if (has_descriptor && left.in_flight == 0) os::close(left.fd);
   }
   if (event_ >= 0) os::close(event_);
 }

@@ -64,7 +64,7 @@ enum class Step : std::uint8_t {
 };
 
 struct Socket {
-  int fd = -1;
+  int fd = -1;                  // or with is_direct() its place in the ring's own table
   std::uint32_t handle = 0;     // index and generation: one that was closed never matches again
   std::uint16_t in_flight = 0;  // ops without a terminal
   std::uint16_t sends = 0;      // of those, sends: a half-close comes behind them
@@ -75,8 +75,15 @@ struct Socket {
   bool was_full : 1 = false;        // the last take filled its memory
   bool is_drained : 1 = false;      // the last receive said that nothing was left
   std::uint8_t short_count = 0;     // takes in a row that did not fill one block
+  std::uint8_t entry_flags = 0;     // IOSQE_FIXED_FILE for a direct descriptor
   std::uint32_t turn = 0;           // that charged_bytes counts
   std::uint32_t charged_bytes = 0;  // received this turn
+
+  bool is_direct() const { return entry_flags != 0; }
+  /// Every entry for a socket is made so, after io_uring_prep_*.
+  void aim(io_uring_sqe& entry) const {
+    entry.flags = static_cast<std::uint8_t>(entry.flags | entry_flags);
+  }
 };
 
 class IoUring final : public Backend {
@@ -120,7 +127,11 @@ class IoUring final : public Backend {
   void take_home(const io_uring_cqe& cqe);
 
   // sockets.cc
-  Handle add_socket(int fd, bool is_owned);
+  void make_table();
+  Handle add_socket(int fd, bool is_owned, bool is_direct = false);
+  Handle add_accepted(int result) { return add_socket(result, true, has_direct_accepts_); }
+  void close_accepted(int result);
+  void move_into_table(Socket& opened);
   void release_socket(Handle handle);
   static constexpr std::uint32_t kSocketsMax = 1u << 22;  // more than descriptors can be had
   static constexpr std::uint32_t index_of(Handle handle) {
@@ -150,6 +161,8 @@ class IoUring final : public Backend {
   }
   Submitted done(Op& op, std::int32_t result);
   Submitted submit_shutdown(ShutdownOp& op, Socket& socket);
+  void half_close(Op& op);
+  void accept_into_table(io_uring_sqe& entry);
   Submitted submit_close(CloseOp& op, Socket& socket);
   void again(Op& op);  // a further request of a pending op
   struct PendingCancel {
@@ -265,6 +278,8 @@ class IoUring final : public Backend {
   bool has_chores_ = true;          // something is left to the next poll: see do_chores()
   int send_flags_ = MSG_NOSIGNAL;
   bool needs_sweep_ = false;  // a cancelled op waits in a list
+  bool has_direct_accepts_ = false;
+  CountedVector<int> free_connects_;  // places of the table for sockets that connect
   CountedVector<Socket> sockets_;
   std::uint32_t socket_count_ = 0;  // of sockets_
   CountedVector<std::uint32_t> free_sockets_;

@@ -29,6 +29,7 @@ bool IoUring::prepare_recv(RecvOp& op, Socket& from) {
   if (op.target == nullptr) return prepare_group_recv(op, from);
   io_uring_sqe& entry = entry_for(op);
   io_uring_prep_recv(&entry, from.fd, op.target, op.bytes_max, 0);
+  from.aim(entry);
   if (from.is_drained && ring_.features().has(Use::poll_first)) {
     entry.ioprio |=
         IORING_RECVSEND_POLL_FIRST;  // nothing was left, so an attempt now would be in vain
@@ -52,6 +53,7 @@ bool IoUring::prepare_group_recv(RecvOp& op, Socket& from) {
   from.step = Step::polling;
   io_uring_sqe& entry = entry_for(op);
   io_uring_prep_poll_add(&entry, from.fd, POLLIN);
+  from.aim(entry);
   ring_.count(entry);
   return true;
 }
@@ -69,6 +71,7 @@ void IoUring::prepare_select(RecvOp& op, Socket& from, bool is_multishot) {
     io_uring_prep_recv(&entry, from.fd, nullptr, bytes, 0);
     from.step = Step::selecting;
   }
+  from.aim(entry);
   entry.flags |= IOSQE_BUFFER_SELECT;
   entry.buf_group = op.group;
   ring_.counters().count(Use::buffer_ring);
@@ -119,6 +122,7 @@ bool IoUring::prepare_take(RecvOp& op, Socket& from) {
     record.header.msg_iovlen = record.count;
     io_uring_prep_recvmsg(&entry, from.fd, &record.header, MSG_DONTWAIT);
   }
+  from.aim(entry);
   ring_.count(entry);
   return true;
 }

@@ -63,6 +63,7 @@ bool IoUring::prepare_gather(SendOp& op, const Socket& to) {
       io_uring_prep_sendmsg(&entry, to.fd, &header, flags);
     }
   }
+  to.aim(entry);
   ring_.count(entry);
   if (is_zero_copy) {
     keep_until_notified(op, entry, pieces.count);
@@ -172,6 +173,7 @@ bool IoUring::prepare_message(MsgOp& op, const Socket& socket) {
     record.header.msg_controllen = op.control_bytes;
     io_uring_sqe& entry = entry_for(op);
     io_uring_prep_recvmsg(&entry, socket.fd, &record.header, MSG_CMSG_CLOEXEC);
+    socket.aim(entry);
     ring_.count(entry);
     return true;
   }
@@ -190,6 +192,7 @@ bool IoUring::prepare_message(MsgOp& op, const Socket& socket) {
   place.header.msg_control = op.control;
   place.header.msg_controllen = op.control_bytes;
   io_uring_prep_sendmsg(&entry, socket.fd, &place.header, MSG_NOSIGNAL);
+  socket.aim(entry);
   ring_.count(entry);
   return true;
 }

@@ -18,6 +18,7 @@ namespace weir::inline v0::uring {
   if (!op.is_piece) return prepare_gather(op, to);
   io_uring_sqe& entry = entry_for(op);
   io_uring_prep_send(&entry, to.fd, op.piece, op.bytes_max, send_flags_);
+  to.aim(entry);
   ++ring_.counters().opcodes[IORING_OP_SEND];
   if (may_be_quiet(op)) be_quiet(op, entry, op.bytes_max);
   return true;
@@ -80,12 +81,21 @@ Submitted IoUring::done(Op& op, std::int32_t result) {
   return {.done = true, .completion = {.id = op.id, .result = result}};
 }
 
-// shutdown(2) and not an entry: the kernel would give that to a worker thread. Behind sends that are on their way.
+// Behind sends that are on their way.
 Submitted IoUring::submit_shutdown(ShutdownOp& op, Socket& target) {
-  if (target.sends == 0) return done(op, static_cast<std::int32_t>(os::shutdown_write(target.fd)));
+  if (target.sends == 0 && !target.is_direct()) {
+    return done(op, static_cast<std::int32_t>(os::shutdown_write(target.fd)));
+  }
   ++target.in_flight;
-  hold(op);
+  target.sends == 0 ? half_close(op) : hold(op);
   return {};
+}
+
+// shutdown(2) where there is a descriptor: an entry would be given to a worker thread of the kernel.
+void IoUring::half_close(Op& op) {
+  const Socket& target = socket(op.handle);
+  if (target.is_direct()) return again(op);
+  end(op, static_cast<std::int32_t>(os::shutdown_write(target.fd)));
 }
 
 Submitted IoUring::submit_close(CloseOp& op, Socket& target) {
@@ -127,6 +137,7 @@ bool IoUring::prepare_simple(Op& op, const Socket& target) {
       } else {
         io_uring_prep_accept(&entry, target.fd, nullptr, nullptr, SOCK_CLOEXEC);
       }
+      if (has_direct_accepts_) accept_into_table(entry);
       break;
     case OpKind::connect: {
       sockaddr_storage& name = scratch_.places[ring_.last_place()].name;
@@ -144,11 +155,27 @@ bool IoUring::prepare_simple(Op& op, const Socket& target) {
       }
       break;
     }
-    case OpKind::close: io_uring_prep_close(&entry, target.fd); break;
+    case OpKind::shutdown: io_uring_prep_shutdown(&entry, target.fd, SHUT_WR); break;
+    case OpKind::close:
+      if (target.is_direct()) {
+        io_uring_prep_close_direct(&entry, static_cast<unsigned>(target.fd));
+        ring_.count(entry);
+        return true;
+      }
+      io_uring_prep_close(&entry, target.fd);
+      break;
     default: WEIR_UNREACHABLE("io_uring: an op that nobody submits", op.kind);
   }
+  target.aim(entry);
   ring_.count(entry);
   return true;
+}
+
+// The kernel picks the place. A direct descriptor is closed by exec anyway, and the flag is refused.
+void IoUring::accept_into_table(io_uring_sqe& entry) {
+  entry.file_index = IORING_FILE_INDEX_ALLOC;
+  entry.accept_flags = 0;
+  ring_.counters().count(Use::direct_descriptors);
 }
 
 // ---- cancel
@@ -236,11 +263,7 @@ void IoUring::run_waiting() {
   };
   waiting_.sweep(is_due, [this](Op& op) {
     op.backend_bits &= static_cast<std::uint8_t>(~kListed);
-    if (op.kind == OpKind::shutdown) {
-      end(op, static_cast<std::int32_t>(os::shutdown_write(socket(op.handle).fd)));
-    } else {
-      again(op);
-    }
+    op.kind == OpKind::shutdown ? half_close(op) : again(op);
   });
 }
 

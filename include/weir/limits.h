@@ -21,6 +21,10 @@ struct WEIR_API Limits {
   std::uint32_t inline_awaits = 8;  ///< awaits ready at once, per task and turn; then it suspends
   // Connections.
   std::uint32_t connections_max = 65'536;  ///< per loop; the listener waits or resets
+  /// Sockets in a table of the backend's own instead of descriptors of the process, where it can (io_uring from Linux
+  /// 6.0): accepted ones, connected ones. They have no addresses, no options, no native descriptor; a reset is a close.
+  std::uint32_t direct_accepts = 0;   ///< 0: none; else connections_max + 2048 or more
+  std::uint32_t direct_connects = 0;  ///< further ones have descriptors
   // Memory.
   std::uint32_t block_bytes = 16 << 10;  ///< one receive buffer; a power of two, 1 KiB .. 256 KiB
   std::uint32_t group_bytes = 16 << 20;  ///< receive memory of a loop

@@ -105,11 +105,9 @@ class Runner:
 
     def run_cell(self, cell):
         servers = servers_of(cell, self.plan, self.build)
-        reason = samplers.why_no_descriptors(cell.descriptors)
-        if cell.cpus > len(harness.usable_cpus()):
-            reason = f"it needs {cell.cpus} processors"
+        reason = f"it needs {cell.cpus} processors" if cell.cpus > len(harness.usable_cpus()) else None
         for name, command in servers.items():
-            missing = reason or harness.why_missing(command)
+            missing = reason or samplers.why_no_descriptors(cell.descriptors, command) or harness.why_missing(command)
             if missing and (cell.name, name) not in self.dropped:
                 self.drop(cell, name, missing)
         for kind, turn, name in self.steps(cell, servers):

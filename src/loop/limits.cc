@@ -22,6 +22,10 @@ struct Rule {
   const char* expected;
 };
 
+// Connections that a listener's queue may bring before it hears that there are enough: a kernel that finds its table full
+// drops them.
+constexpr std::uint64_t kAcceptsUnderWay = 2048;
+
 // A divisor of 0 is refused by its own rule.
 bool is_whole(std::uint64_t bytes, std::uint64_t block_bytes) {
   return block_bytes != 0 && bytes % block_bytes == 0;
@@ -50,6 +54,9 @@ Result<void> Limits::validate() const {
       {bytes_per_socket_turn, bytes_per_socket_turn >= 1, "bytes_per_socket_turn of 1 or more"},
       {inline_awaits, is_in(inline_awaits, 0, 1024), "inline_awaits of 0 .. 1024"},
       {connections_max, is_in(connections_max, 1, kCountMax), "connections_max of 1 .. 16777216"},
+      {direct_accepts, direct_accepts == 0 || direct_accepts >= connections_max + kAcceptsUnderWay,
+       "direct_accepts of 0, or of connections_max + 2048 or more"},
+      {direct_connects, is_in(direct_connects, 0, kCountMax), "direct_connects of 0 .. 16777216"},
       {block_bytes, is_in(block_bytes, 1 << 10, 256 << 10) && std::has_single_bit(block_bytes),
        "block_bytes, a power of two of 1024 .. 262144"},
       {group_bytes, is_in(group_blocks, 2, kGroupBlocksMax) && is_whole(group_bytes, block_bytes),

@@ -26,7 +26,7 @@ void hold_idle(const Options& options) {
   std::vector<int> connections;
   std::string answer(options.size, '\0');
   for (std::size_t i = 0; i < options.connections; ++i) {
-    connections.push_back(open_socket(-1, options.server, i));
+    connections.push_back(open_socket(-1, options.server, options.first + i));
     send_blocking(connections.back(), i, pattern.at(61 * i), options.size);
     receive_blocking(connections.back(), i, answer.data(), options.size);
     if (std::memcmp(answer.data(), pattern.at(61 * i), options.size) != 0)

@@ -53,6 +53,8 @@ constexpr Row kRows[] = {
     {"--size", 1, 64 << 20, [](Options& o, auto value) { o.size = value; }},
     {"--pipeline", 1, 65536,
      [](Options& o, auto value) { o.pipeline = static_cast<unsigned>(value); }},
+    {"--first", 0, 1'000'000,
+     [](Options& o, auto value) { o.first = static_cast<unsigned>(value); }},
     {"--idle", 0, 1'000'000, [](Options& o, auto value) { o.idle = static_cast<unsigned>(value); }},
     {"--slow", 0, 1'000'000, [](Options& o, auto value) { o.slow = static_cast<unsigned>(value); }},
     {"--rate", 1, 100'000'000, [](Options& o, auto value) { o.rate = value; }},
@@ -80,6 +82,7 @@ void check(const Options& o) {
     refuse("--lockstep with --rate or churn");
   if (o.mode == Mode::fanout && (o.rate != 0 || o.idle != 0)) refuse("fanout: --rate or --idle");
   if (o.mode != Mode::fanout && o.slow != 0) refuse("--slow without fanout");
+  if (o.first != 0 && o.mode != Mode::idle) refuse("--first without idle");
   if (o.rate != 0 && o.requests != 0) refuse("--rate with --requests");
   if (o.count_syscalls && o.pid == 0) refuse("--syscalls without --pid");
 }
