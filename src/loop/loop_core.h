@@ -306,6 +306,10 @@ class LoopCore final : public Sink {
   std::uint64_t poll_deadline(RunMode mode);
   std::uint64_t work_deadline(std::uint64_t own);
   void watch_cancels();
+  bool is_cancelling(OpId id) {
+    const Op* const op = ops.find(id);
+    return op != nullptr && op->state == OpState::cancelling;
+  }
   void run_job(Job& job);
   /// The same between callbacks, when ticks, microtasks and control are done.
   bool has_work_left() const {

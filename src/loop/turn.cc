@@ -75,6 +75,11 @@ std::uint64_t LoopCore::next_deadline_ns() {
 // Is anything to do now, or before `own`?
 [[gnu::noinline]] std::uint64_t LoopCore::work_deadline(std::uint64_t own) {
   if (has_work_left()) return 0;
+  for (const auto& [id, since_ns] : cancels_) {
+    if (!is_cancelling(id)) continue;  // it has ended since watch_cancels()
+    own = std::min(own, since_ns + limits.cancel_report_ns);
+    break;
+  }
   return wheel_.empty() ? own : std::min(wheel_.next_deadline_ns(), own);
 }
 
@@ -328,11 +333,11 @@ void LoopCore::demote(Job job) {
 void LoopCore::watch_cancels() {
   std::size_t done = 0;
   for (; done < cancels_.size(); ++done) {
-    const Op* op = ops.find(cancels_[done].first);
-    if (op == nullptr || op->state != OpState::cancelling) continue;
-    if (now_ns() - cancels_[done].second < limits.cancel_report_ns) break;
+    const auto [id, since_ns] = cancels_[done];
+    if (!is_cancelling(id)) continue;
+    if (now_ns() - since_ns < limits.cancel_report_ns) break;
     ++metrics.stuck_ops;
-    print_stuck(*op, now_ns() - cancels_[done].second);
+    print_stuck(*ops.find(id), now_ns() - since_ns);
   }
   cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<std::ptrdiff_t>(done));
 }

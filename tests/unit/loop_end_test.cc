@@ -153,6 +153,28 @@ TEST_F(StuckOpDeathTest, IsReportedOnceAfterItsCancel) {
   turn();
 }
 
+// Nothing else makes the loop turn: its next poll ends when the report is due.
+TEST_F(StuckOpDeathTest, IsReportedByALoopThatIsIdleOtherwise) {
+  Limits limits;
+  limits.cancel_report_ns = 5'000'000;
+  make_loop(limits);
+  SeenOp<Op> op(loop(), OpKind::poll, [](const Completion&) {});
+  loop().submit(op);
+  loop().cancel(op);
+  const std::uint64_t due_ns = backend().clock_ns + limits.cancel_report_ns;
+  const Completion terminal = std::exchange(backend().script, {}).front();
+  EXPECT_EQ(loop().next_deadline_ns(), due_ns);
+  ::testing::internal::CaptureStderr();
+  loop().run(RunMode::once);
+  loop().run(RunMode::no_wait);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), ::testing::HasSubstr("was cancelled 5 ms"));
+  EXPECT_EQ(backend().poll_deadlines.front(), due_ns);
+  EXPECT_EQ(loop().metrics().stuck_ops, 1u);
+  EXPECT_EQ(loop().next_deadline_ns(), Backend::kNever);  // said once
+  backend().script.push_back(terminal);
+  turn();
+}
+
 TEST_F(StuckOpDeathTest, IsKeptAndReportedAtTheEndOfTheLoop) {
   const auto end_with_a_stuck_op = [this] {
     static SeenOp<Op> op(loop(), OpKind::poll, [](const Completion&) {});
