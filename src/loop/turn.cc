@@ -68,8 +68,11 @@ inline std::uint64_t LoopCore::poll_deadline(RunMode mode) {
   return has_work_ ? work_deadline(own) : own;
 }
 
+// For a foreign loop, which goes on also when nothing here keeps this one alive: only what is really due is 0.
 std::uint64_t LoopCore::next_deadline_ns() {
-  return backend_->pending_hint() ? 0 : poll_deadline(RunMode::until_done);
+  const bool is_due = is_stopping() || has_jobs() || flush_head_ != nullptr ||
+                      has_returns_.load(std::memory_order_relaxed) || backend_->pending_hint();
+  return is_due ? 0 : work_deadline(backend_->next_deadline());
 }
 
 // Is anything to do now, or before `own`?

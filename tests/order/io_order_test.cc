@@ -375,6 +375,39 @@ TEST_P(IoOrder, R5_AForeignLoopStepsItByItsHandleAndDeadline) {
   EXPECT_LT(steps, 100);  // it slept between
 }
 
+// What keeps no loop alive is waited for all the same by whoever steps it, and does not keep him busy.
+TEST_P(IoOrder, R5_WhatIsUnreferencedIsWaitedForToo) {
+  const std::intptr_t handle = loop().wait_handle();
+  if (handle < 0) GTEST_SKIP() << GetParam() << " has no handle to wait for";
+  auto [near, far] = connect_pair();
+  Recorder handler;
+  far.start(handler);
+  far.unref();
+  near.unref();
+  bool is_due = false;
+  Timer timer(loop());
+  timer.unref();
+  timer.arm(20ms, [&] { is_due = true; });
+  const auto step_until = [&](auto&& condition) {
+    int steps = 0;
+    for (; steps < 1000 && !condition(); ++steps) {
+      const std::uint64_t now = loop().backend().now(), due = loop().next_deadline_ns();
+      const std::uint64_t wait_ms =
+          due <= now ? 0 : std::min<std::uint64_t>((due - now) / 1'000'000 + 1, 9000);
+      pollfd watched{static_cast<int>(handle), POLLIN, 0};
+      ::poll(&watched, 1, static_cast<int>(wait_ms));
+      loop().run(RunMode::no_wait);
+    }
+    EXPECT_LT(steps, 100);  // it slept between
+  };
+  step_until([&] { return is_due; });
+  EXPECT_FALSE(loop().is_alive());
+  write(near, "x");
+  step_until([&] { return handler.bytes == "x"; });
+  far.ref();
+  near.ref();
+}
+
 TEST_P(IoOrder, R6_PostWakesTheLoopOnlyWhenItSleeps) {
   // Awake: kept so by an immediate that queues itself.
   int ran = 0;

@@ -1,5 +1,5 @@
-// The sentences R1 … of docs/internals/turn.md: how a loop is run, kept alive, stopped and stepped. R5 and R6, which need a
-// real backend, are in io_order_test.cc; those that need no script are in running_on_each_test.cc.
+// The sentences R1 … of docs/internals/turn.md: how a loop is run, kept alive, stopped and stepped. R6 and most of R5,
+// which need a real backend, are in io_order_test.cc; those that need no script are in running_on_each_test.cc.
 #include "tests/order/scripted.h"
 #include "tests/unit/loop_rig.h"
 
@@ -64,6 +64,39 @@ TEST_F(Running, R4_OneLoopMayRunInTheCallbackOfAnother) {
   });
   loop().run();
   EXPECT_EQ(log(), "before inner after");
+}
+
+// What a foreign loop may sleep for: 0 only where something is really due.
+TEST_F(Running, R5_TheNextDeadlineIsZeroOnlyWhenSomethingIsDue) {
+  EXPECT_EQ(loop().next_deadline_ns(), Backend::kNever);
+  Timer timer(loop());
+  timer.unref();
+  timer.arm(5ms, [] {});
+  const std::uint64_t due_ns = backend().clock_ns + 5'000'000;
+  turn();
+  EXPECT_FALSE(loop().is_alive());
+  EXPECT_EQ(loop().next_deadline_ns(), due_ns);
+  struct Row {
+    const char* name;
+    std::function<void()> queue;
+  };
+  const Row rows[] = {
+      {"tick", [&] { loop().tick([] {}); }},
+      {"microtask", [&] { loop().microtask([] {}); }},
+      {"immediate", [&] { loop().immediate([] {}); }},
+      {"post", [&] { EXPECT_EQ(loop().post([] {}), Posted::queued); }},
+      {"stop", [&] { loop().stop(); }},
+  };
+  for (const Row& row : rows) {
+    row.queue();
+    EXPECT_EQ(loop().next_deadline_ns(), 0u) << row.name;
+    turn();
+    EXPECT_EQ(loop().next_deadline_ns(), due_ns) << row.name;
+  }
+  backend().clock_ns = due_ns;
+  EXPECT_LE(loop().next_deadline_ns(), due_ns);
+  turn();
+  EXPECT_EQ(loop().next_deadline_ns(), Backend::kNever);
 }
 
 using RunningDeathTest = Running;
