@@ -52,8 +52,8 @@ class Service:
         return int(children[0]) if children else self.process.pid
 
     def descriptor_count(self):
-        folder = f"/proc/{self.process.pid}/fd"
-        return os.stat(folder).st_size or len(os.listdir(folder))  # newer kernels count them
+        # Not the folder's size: that counts the number which an accept that finds nobody holds for a moment.
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def resident_kib(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
