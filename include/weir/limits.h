@@ -33,10 +33,11 @@ struct WEIR_API Limits {
                                  << 20;  ///< received bytes one connection may hold; then it pauses
   std::uint32_t copy_break_bytes =
       1 << 10;  ///< a kept slice shorter than this is copied out of its block
-  std::uint32_t write_high_bytes = 64 << 10;       ///< above: pressured
-  std::uint32_t write_low_bytes = 16 << 10;        ///< at or below: flowing again
-  std::uint32_t write_cap_bytes = 1 << 20;         ///< per stream; above: refused, nothing queued
-  std::uint64_t write_loop_cap_bytes = 256 << 20;  ///< all streams of a loop together
+  std::uint32_t write_high_bytes = 64 << 10;  ///< above: pressured
+  std::uint32_t write_low_bytes = 16 << 10;   ///< at or below: flowing again
+  std::uint32_t write_cap_bytes = 1 << 20;    ///< per stream; above: refused, nothing queued
+  std::uint64_t write_loop_cap_bytes = 256
+                                       << 20;  ///< all of a loop, but the first high_bytes of each
   // Between threads.
   std::uint32_t posts_max = 65'536;  ///< posted callbacks waiting; then `full` to the producer
   // Time.

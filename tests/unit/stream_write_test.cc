@@ -190,26 +190,35 @@ TEST_P(StreamWrite, OneThatWaitsMayBeLargerThanTheCap) {
   EXPECT_EQ(refused.size(), large.size());
 }
 
+// Whatever is written, in one piece or in many, awaited or not: beyond the cap each stream has its high mark's worth.
 TEST_P(StreamWrite, AllStreamsOfALoopShareOneCap) {
+  constexpr std::uint32_t kBlock = 16 << 10, kHigh = 2 * kBlock, kCap = 16 * kBlock, kStreams = 12;
   Limits limits;
-  limits.write_loop_cap_bytes = limits.write_cap_bytes = 256 << 10;
+  limits.write_loop_cap_bytes = limits.write_cap_bytes = kCap;
+  limits.write_high_bytes = kHigh;
   make_streams(limits);
   std::vector<std::pair<Stream, Stream>> pairs;
-  std::uint64_t taken = 0;
-  bool is_refused = false;
-  for (int i = 0; i < 10 && !is_refused; ++i) {
+  std::uint32_t refused_count = 0;
+  const auto put = [&](Stream& stream, std::size_t size_bytes, bool waits) {
+    Buf bytes = loop().allocate(size_bytes);
+    if (!waits) return stream.try_write(bytes) != Write::refused;
+    const std::uint64_t before = metrics().writes_refused;
+    static_cast<void>(stream.write(std::move(bytes)));  // taken or not when it is called
+    return metrics().writes_refused == before;
+  };
+  for (std::uint32_t i = 0; i < kStreams; ++i) {
     pairs.push_back(make_stream_pair(loop()));
-    for (int block = 0; block < 4 && !is_refused; ++block) {
-      Buf bytes = loop().allocate(16 << 10);
-      is_refused = pairs.back().first.try_write(bytes) == Write::refused;
-      if (!is_refused) taken += 16 << 10;
+    Stream& stream = pairs.back().first;
+    const bool waits = i % 2 != 0;
+    refused_count += !put(stream, 5 * kBlock, waits);
+    if (refused_count != 0) {
+      EXPECT_TRUE(put(stream, kBlock, waits)) << i;  // so that it can go on
+      EXPECT_TRUE(put(stream, kBlock, waits)) << i;
+      EXPECT_FALSE(put(stream, kBlock, waits)) << i;
     }
+    EXPECT_LE(metrics().write_queue_bytes, kCap + (i + 1) * kHigh);
   }
-  EXPECT_TRUE(is_refused);
-  const std::uint64_t one_a_stream =
-      pairs.size() * (16 << 10);  // which an empty queue always takes
-  EXPECT_GE(taken, 256u << 10);
-  EXPECT_LE(metrics().write_queue_bytes, (256u << 10) + one_a_stream);
+  EXPECT_EQ(refused_count, kStreams - 3);  // three of them filled it
 }
 
 TEST_P(StreamWrite, FlushWaitsUntilEverythingHasLeft) {
