@@ -41,7 +41,8 @@ class WEIR_API Runtime {
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
 
-  /// Makes the loops, if they are not made yet. Errors: those of Loop::make.
+  /// Makes the loops, if they are not made yet. Errors: those of Loop::make; then there are none, and
+  /// another start() begins afresh.
   Result<void> start();
 
   /// Listens at `address` on every loop and runs `session` for each connection, at most `scope.max_count` a loop.

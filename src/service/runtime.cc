@@ -71,6 +71,8 @@ struct Runtime::State {
   std::atomic<bool> has_run{false};
 
   Result<void> make_loop(Worker& worker);
+  Result<void> start_thread(Worker& worker);
+  void undo_start();
   void run_loop(Worker& worker);
   void begin_stop(Worker& worker);
   static void sweep(Worker& worker);
@@ -119,25 +121,42 @@ Result<void> Runtime::start() {
                     first, std::initializer_list<Signal>{Signal::terminate, Signal::interrupt})),
                 "signals");
   }
-  Result<void> outcome;
-  for (std::uint32_t i = 1; i < state.options.loop_count && outcome.ok(); ++i) {
-    Worker& worker = state.workers[i];
-    worker.index = i;
-    std::promise<Result<void>> answer;
-    std::future<Result<void>> answered = answer.get_future();
-    state.threads.emplace_back([&state, &worker, answer = std::move(answer)]() mutable {
-      Result<void> made = state.make_loop(worker);
-      const bool is_made = made.ok();
-      answer.set_value(std::move(made));
-      if (!is_made) return;
-      state.run_loop(worker);
-      state.post_to(state.workers[0], [&state] { state.workers[0].loop->core().add_active(-1); });
-    });
-    outcome = answered.get();
-    // Loop 0 ends last: it hears the signals for all.
-    if (outcome.ok()) state.workers[0].loop->core().add_active(1);
+  for (std::uint32_t i = 1; i < state.options.loop_count; ++i) {
+    state.workers[i].index = i;
+    if (Result<void> started = state.start_thread(state.workers[i]); !started.ok()) {
+      state.undo_start();
+      return started;
+    }
   }
-  return outcome;
+  return {};
+}
+
+Result<void> Runtime::State::start_thread(Worker& worker) {
+  std::promise<Result<void>> answer;
+  std::future<Result<void>> answered = answer.get_future();
+  threads.emplace_back([this, &worker, answer = std::move(answer)]() mutable {
+    Result<void> made = make_loop(worker);
+    const bool is_made = made.ok();
+    answer.set_value(made);
+    if (!is_made) return;
+    run_loop(worker);
+    post_to(workers[0], [this] { workers[0].loop->core().add_active(-1); });
+  });
+  Result<void> made = answered.get();
+  if (made.ok())
+    workers[0].loop->core().add_active(1);  // it ends last: it hears the signals for all
+  return made;
+}
+
+// One loop could not be made: those that were go again, so that the next start() begins afresh.
+void Runtime::State::undo_start() {
+  for (std::size_t i = 1; i < workers.size(); ++i)
+    post_to(workers[i], [this, &worker = workers[i]] { begin_stop(worker); });
+  for (std::thread& thread : threads) thread.join();
+  threads.clear();
+  workers[0].loop.reset();
+  workers.clear();
+  is_started = false;
 }
 
 // The first loop binds, the others join it on the port that it got.

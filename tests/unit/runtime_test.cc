@@ -3,6 +3,7 @@
 #include <csignal>
 #include <thread>
 
+#include "tests/rig/peer.h"
 #include "tests/unit/loop_rig.h"
 
 namespace weir::test {
@@ -15,6 +16,10 @@ Task<> echo(Stream peer) {
 
 class RuntimeTest : public ::testing::TestWithParam<std::string_view> {
  protected:
+  void SetUp() override {
+    const LoopRig rig({.backend = GetParam()});
+    if (!rig.is_available()) GTEST_SKIP() << GetParam() << ": " << rig.reason();
+  }
   RuntimeOptions options(std::uint32_t loops = 1) {
     RuntimeOptions options;
     options.loop_count = loops;
@@ -318,6 +323,40 @@ TEST_P(RuntimeTest, AStopFromAnotherThreadWhileItStartsIsNotLost) {
     runtime.run();
     stops.join();
   }
+}
+
+// "refusing:NAME" is NAME for so many loops; the next ones cannot be made.
+std::atomic<int> loops_left = 0;
+Result<std::unique_ptr<Backend>> make_while_any_are_left(std::string_view name,
+                                                         const BackendContext& context) {
+  if (--loops_left < 0) return Error::of(Errc::no_buffers, Operation::start);
+  Result<ChosenBackend> made = make_backend(name, context);
+  if (!made.ok()) return made.error();
+  return std::move(made->backend);
+}
+
+TEST_P(RuntimeTest, AStartThatFailsHalfWayLeavesNothingAndMayBeTriedAgain) {
+  register_backend("refusing", make_while_any_are_left);
+  const std::string name = "refusing:" + std::string(GetParam());
+  RuntimeOptions late = options(3);
+  late.loop.backend = name;
+  late.stops_on_signals = true;
+  const std::size_t descriptors = open_descriptor_count();
+  {
+    Runtime runtime(late);
+    for (int made = 0; made < 3; ++made) {
+      loops_left = made;
+      EXPECT_EQ(runtime.start().error(), Errc::no_buffers) << made;
+      EXPECT_EQ(runtime.serve(Address::loopback(0), echo).error(), Errc::no_buffers) << made;
+      EXPECT_EQ(open_descriptor_count(), descriptors) << made;
+    }
+    loops_left = 3;
+    Result<Address> where = runtime.serve(Address::loopback(0), echo);
+    ASSERT_TRUE(where.ok()) << where.error().to_string();
+    run_with_clients(runtime, *where, 10);
+    EXPECT_EQ(runtime.metrics().accepted, 10u);
+  }
+  EXPECT_EQ(open_descriptor_count(), descriptors);
 }
 
 INSTANTIATE_TEST_SUITE_P(AllBackends, RuntimeTest, ::testing::ValuesIn(kBackends), backend_name);
