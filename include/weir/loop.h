@@ -75,7 +75,9 @@ struct LoopOptions {
 };
 
 /// Owner:   whoever made it. Streams, listeners, signals and armed timers of it are destroyed before it.
-/// Threads: the one that made it; only post(), stop_soon() and the wake inside them are safe elsewhere. Others abort.
+/// Threads: the one that made it; only post(), stop_soon() and the wake inside them are safe elsewhere, and what never changes:
+///          limits(), caps(), backend_reason(). Others abort; what ops(), ledger(), backend() and receive_group() give out
+///          does not look.
 class WEIR_API Loop {
  public:
   /// Errors: a limit out of range; an unknown backend (the text lists those there are); what the backend said.
@@ -107,7 +109,7 @@ class WEIR_API Loop {
   std::uint64_t now_ns() const;  ///< sampled at the start of the turn
   bool should_yield() const;     ///< has this callback's turn used its time, or is I/O waiting?
   const Limits& limits() const;
-  const Metrics& metrics() const;  ///< brought up to date by the call
+  const Metrics& metrics() const;  ///< brought up to date by the call; copy it for other threads
   const Caps& caps() const;
   const std::string& backend_reason() const;  ///< why this backend: what `auto` passed over
   Backend& backend();

@@ -23,8 +23,14 @@ void Loop::stop() {
   core_->stop();
 }
 void Loop::stop_soon() { core_->stop_soon(); }
-bool Loop::is_running() const { return core_->is_running(); }
-bool Loop::is_alive() const { return core_->is_alive(); }
+bool Loop::is_running() const {
+  core_->check_thread();
+  return core_->is_running();
+}
+bool Loop::is_alive() const {
+  core_->check_thread();
+  return core_->is_alive();
+}
 Loop* Loop::current() {
   LoopCore* const core = LoopCore::current();
   return core != nullptr ? core->facade : nullptr;
@@ -48,10 +54,19 @@ void Loop::prepare(PrepareHook& hook, Job job) {
 }
 Posted Loop::post(Job&& job) { return core_->post(std::move(job)); }
 
-std::uint64_t Loop::now_ns() const { return core_->now_ns(); }
-bool Loop::should_yield() const { return core_->should_yield(); }
+std::uint64_t Loop::now_ns() const {
+  core_->check_thread();
+  return core_->now_ns();
+}
+bool Loop::should_yield() const {
+  core_->check_thread();
+  return core_->should_yield();
+}
 const Limits& Loop::limits() const { return core_->limits; }
-const Metrics& Loop::metrics() const { return core_->current_metrics(); }
+const Metrics& Loop::metrics() const {
+  core_->check_thread();
+  return core_->current_metrics();
+}
 const Caps& Loop::caps() const { return core_->backend().caps(); }
 const std::string& Loop::backend_reason() const { return core_->backend_reason; }
 Backend& Loop::backend() { return core_->backend(); }
@@ -66,10 +81,19 @@ Buf Loop::copy_of(std::string_view text, SourceLocation where) {
   core_->check_thread();
   return core_->copy_of(text, where);
 }
-std::string Loop::report() const { return core_->report(); }
+std::string Loop::report() const {
+  core_->check_thread();
+  return core_->report();
+}
 
-std::intptr_t Loop::wait_handle() const { return core_->backend().wait_handle(); }
-std::uint64_t Loop::next_deadline_ns() const { return core_->next_deadline_ns(); }
+std::intptr_t Loop::wait_handle() const {
+  core_->check_thread();
+  return core_->backend().wait_handle();
+}
+std::uint64_t Loop::next_deadline_ns() const {
+  core_->check_thread();
+  return core_->next_deadline_ns();
+}
 
 void Loop::submit(Op& op, std::uint64_t deadline_ns) {
   core_->check_thread();

@@ -164,10 +164,10 @@ void LoopCore::leak_what_is_pending() {
   static_cast<void>(backend_.release());
 }
 
-void LoopCore::wrong_thread() {
+void LoopCore::wrong_thread() const {
   check_failed_text(__FILE__, __LINE__,
                     "a loop was used on another thread than the one that made it",
-                    "use post() there");
+                    std::string("loop \"") + name_ + "\"; use post() there");
 }
 
 void LoopCore::submit(Op& op, std::uint64_t deadline_ns) {

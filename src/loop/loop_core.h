@@ -248,7 +248,7 @@ class LoopCore final : public Sink {
   Backend& backend() { return *backend_; }
 
  private:
-  [[noreturn]] static void wrong_thread();
+  [[noreturn]] void wrong_thread() const;
   // Deliveries between two looks at the clock: a look costs what a delivery does.
   static constexpr std::uint32_t kClockEvery = 32;
   static constexpr std::size_t kCancelsWatched =
