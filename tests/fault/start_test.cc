@@ -7,6 +7,7 @@
 
 #include "src/os/fault.h"
 #include "tests/rig/rig.h"
+#include "weir/weir.h"
 
 namespace weir::test {
 namespace {
@@ -46,6 +47,18 @@ TEST_P(RefusedRing, IsAnErrorWithItsReason) {
   EXPECT_EQ(made.error().native, GetParam()) << made.error().to_string();
   EXPECT_NE(made.error().expected, nullptr);
   EXPECT_EQ(open_descriptor_count(), before);
+}
+
+// docs/decisions/0006: a name is that backend or an error; only `auto` takes another one.
+TEST_P(RefusedRing, IsAnErrorToWhoNamesItAndNoneToAuto) {
+  const Error named = Loop::make({.backend = "io_uring"}).error();
+  if (named.native == 0) GTEST_SKIP() << named.to_string();  // not in this build
+  EXPECT_EQ(named, Errc::unavailable) << named.to_string();
+  EXPECT_EQ(named.native, GetParam());
+  Result<std::unique_ptr<Loop>> made = Loop::make({.backend = "auto"});
+  ASSERT_TRUE(made.ok()) << made.error().to_string();
+  EXPECT_EQ((*made)->caps().name, "epoll");
+  EXPECT_NE((*made)->backend_reason(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Start, RefusedRing, ::testing::Values(EPERM, ENOSYS, ENOMEM));
