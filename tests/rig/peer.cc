@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "weir/check.h"
@@ -79,17 +80,40 @@ char pattern_byte(std::size_t place) {
   return static_cast<char>((place * 131 + (place >> 8) * 7 + (place >> 16)) & 0xff);
 }
 
+constexpr std::size_t kPeriod = 1 << 24;  // of pattern_byte
+constexpr std::size_t kPieceMax = 64 << 10;
+
+// The pattern from `offset` on, at most kPieceMax of it. Rows send and compare many megabytes, a byte at a time slowly in a
+// build that is not optimised; so each byte is made once.
+std::string_view pattern_piece(std::size_t offset, std::size_t count) {
+  static char bytes[kPeriod + kPieceMax];
+  static std::size_t made = 0;
+  static std::mutex mutex;
+  offset %= kPeriod;
+  count = std::min(count, kPieceMax);
+  const std::lock_guard lock(mutex);
+  for (; made < offset + count; ++made) bytes[made] = pattern_byte(made);
+  return {bytes + offset, count};
+}
+
 }  // namespace
 
 std::string pattern(std::size_t offset, std::size_t count) {
-  std::string bytes(count, '\0');
-  for (std::size_t i = 0; i < count; ++i) bytes[i] = pattern_byte(offset + i);
+  std::string bytes;
+  bytes.reserve(count);
+  while (bytes.size() < count) bytes += pattern_piece(offset + bytes.size(), count - bytes.size());
   return bytes;
 }
 
 std::size_t first_difference(std::string_view bytes, std::size_t offset) {
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] != pattern_byte(offset + i)) return i;
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::string_view right = pattern_piece(offset + at, bytes.size() - at);
+    const std::string_view piece = bytes.substr(at, right.size());
+    if (piece != right) {
+      const auto wrong = std::mismatch(piece.begin(), piece.end(), right.begin()).first;
+      return at + static_cast<std::size_t>(wrong - piece.begin());
+    }
+    at += right.size();
   }
   return std::string_view::npos;
 }
@@ -126,7 +150,7 @@ void Peer::send(std::size_t count) {
 std::size_t Peer::send_some(std::size_t max) {
   std::size_t total = 0;
   while (total < max) {
-    const std::string bytes = pattern(sent_bytes_, std::min<std::size_t>(max - total, 64 << 10));
+    const std::string_view bytes = pattern_piece(sent_bytes_, max - total);
     const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN && errno != EINTR) error_ = errno;
