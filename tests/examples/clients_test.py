@@ -133,8 +133,8 @@ class OthersProgram:
 def start_socat(test):
     """An echo: a `cat` for each connection. Where it listens."""
     address = support.free_address()
-    port = address.split(":")[1]
-    OthersProgram(test, address, ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=100", "EXEC:cat"])
+    host, port = address.split(":")
+    OthersProgram(test, address, ["socat", f"TCP-LISTEN:{port},bind={host},reuseaddr,fork,backlog=100", "EXEC:cat"])
     return address
 
 
@@ -146,8 +146,9 @@ def start_http_server(test, files):
         with open(os.path.join(folder.name, name), "wb") as file:
             file.write(content)
     address = support.free_address()
-    OthersProgram(test, address, [sys.executable, "-m", "http.server", address.split(":")[1], "--bind", "127.0.0.1",
-                                  "--protocol", "HTTP/1.1", "--directory", folder.name],
+    host, port = address.split(":")
+    OthersProgram(test, address, [sys.executable, "-m", "http.server", port, "--bind", host, "--protocol", "HTTP/1.1",
+                                  "--directory", folder.name],
                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return address
 

@@ -146,15 +146,17 @@ def wait_until(condition, what, timeout=WAIT_SECONDS):
         time.sleep(0.005)
 
 
-def listen():
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+def listen(host="127.0.0.1"):
+    listener = socket.create_server((host, 0), backlog=1024)
     listener.settimeout(WAIT_SECONDS)
-    return listener, f"127.0.0.1:{listener.getsockname()[1]}"
+    return listener, f"{host}:{listener.getsockname()[1]}"
 
 
 def free_address():
-    """Where nobody listens now: for programs that cannot choose for themselves and say what they chose."""
-    listener, address = listen()
+    """Where nobody listens now: for programs that cannot choose for themselves and say what they chose. On an address that
+    only this process's tests use: a connection of others may get the port meanwhile."""
+    number = os.getpid()
+    listener, address = listen(f"127.{1 + (number >> 16 & 127)}.{number >> 8 & 255}.{number & 255}")
     listener.close()
     return address
 
