@@ -181,7 +181,7 @@ TEST_P(IoOrder, J1_JobsRunBetweenTwoDeliveries) {
   auto [near, far] = connect_pair();
   auto [near2, far2] = connect_pair();
   Recorder first, second;
-  const auto queueing = [this](std::string name) {
+  const auto queueing = [this](const std::string& name) {
     return [this, name] {
       note(name);
       loop().microtask([this, name] { note(name + "-micro"); });

@@ -151,7 +151,7 @@ TEST_F(MisuseDeathTest, AListenerThatIsClosedOrMovedFrom) {
     void on_accept(Stream) override {}
     void on_error(const Error&) override {}
   } handler;
-  for (Listener* listener : {&closed, &moved}) {
+  for (Listener* listener : {&closed, &moved}) {  // NOLINT(bugprone-use-after-move)
     EXPECT_FALSE(listener->valid());
     EXPECT_DEATH(listener->start(handler), kText);
     EXPECT_DEATH(listener->pause(), kText);
@@ -171,7 +171,7 @@ TEST_F(MisuseDeathTest, ATaskAwaitedTwice) {
   const auto twice = [&]() -> Task<> {
     Task<> task = nothing();
     co_await std::move(task);
-    co_await std::move(task);
+    co_await std::move(task);  // NOLINT(bugprone-use-after-move): what is tested
   };
   EXPECT_DEATH(run(twice()), "task.h.*check failed");
 }
