@@ -68,6 +68,7 @@ enum class Operation : std::uint8_t {
   close,
   connect,
   listen,
+  offload,
   open,
   option,
   parse,

@@ -8,6 +8,19 @@
 
 namespace weir::inline v0 {
 
+/// Bounds of a pool of threads for work that blocks (weir/offload.h).
+struct WEIR_API OffloadLimits {
+  std::uint32_t threads_max = 4;   ///< started when there is work for them
+  std::uint32_t queue_max = 1024;  ///< work that waits, in each class; then `full`, or tasks wait
+  std::uint32_t cpu_max = 3;       ///< work of class cpu that runs at once; the rest waits
+  std::uint32_t file_max = 3;      ///< of class file
+  std::uint32_t dns_max = 2;       ///< of class dns
+  std::uint64_t stop_ns = 5'000'000'000;  ///< how long a pool's destructor waits for what runs
+
+  /// As Limits::validate().
+  Result<void> validate() const;
+};
+
 struct WEIR_API Limits {
   // The turn.
   std::uint32_t completions_per_turn = 256;    ///< data completions delivered; the rest next turn
@@ -47,6 +60,8 @@ struct WEIR_API Limits {
       5'000'000'000;  ///< how long a loop's destructor pumps before it leaks and reports
   std::uint32_t zero_copy_bytes =
       32 << 10;  ///< sends of at least this try zero-copy where caps() has it; 0 never
+  // Work that blocks.
+  OffloadLimits offload{};  ///< of the loop's own pool
 
   /// The first field that is out of range or contradicts another, with its value and what was expected.
   Result<void> validate() const;

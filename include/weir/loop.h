@@ -23,6 +23,7 @@
 namespace weir::inline v0 {
 
 class LoopCore;
+class OffloadPool;
 class Scope;
 template <typename T>
 class Task;
@@ -123,7 +124,8 @@ class WEIR_API Loop {
   Scope& scope();                                                 ///< the root scope
   /// Starts a task in the root scope, after the current callback.
   void spawn(Task<void> task, const char* tag, SourceLocation where = SourceLocation::current());
-  std::string report() const;  ///< every live op and block with its age
+  OffloadPool& offload_pool();  ///< its own, made at the first call; for offload(), files and names
+  std::string report() const;   ///< every live op and block with its age
 
   /// Stepping by a foreign loop: take wait_handle() once; then again and again wait until it is readable or
   /// next_deadline_ns(), asked just before, has come, and run(RunMode::no_wait). What is past is due now.

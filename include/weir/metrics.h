@@ -56,6 +56,17 @@ struct WEIR_API Metrics {
   std::uint64_t receive_memory_bytes = 0;   ///< gauge: blocks of the receive group that are in use
   std::uint64_t overflow_memory_bytes = 0;  ///< gauge: of those, beyond Limits::group_bytes
   std::uint64_t stuck_ops = 0;              ///< ops with no terminal long after their cancel
+  // Work that blocks.
+  std::uint64_t offloads = 0;            ///< pieces of work given to a pool
+  std::uint64_t offloads_refused = 0;    ///< not taken: the queue was full
+  std::uint64_t offloads_waited = 0;     ///< found the queue full and waited for room
+  std::uint64_t offloads_done = 0;       ///< outcomes told to who asked
+  std::uint64_t offloads_cancelled = 0;  ///< taken back before they ran
+  std::uint64_t offloads_abandoned = 0;  ///< nobody waits for them any more, but they run
+  std::uint64_t offload_timeouts = 0;    ///< of those two, at their deadline
+  std::uint64_t offloads_pending = 0;    ///< gauge: given and not back yet
+  std::uint64_t offload_wait_ns = 0;     ///< in queues, of what ran
+  std::uint64_t offload_run_ns = 0;      ///< on threads
   // Failure isolation.
   std::uint64_t scopes_failed = 0;
   std::uint64_t exceptions = 0;

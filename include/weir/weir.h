@@ -11,6 +11,7 @@
 #include "weir/listener.h"
 #include "weir/loop.h"
 #include "weir/metrics.h"
+#include "weir/offload.h"
 #include "weir/pool.h"
 #include "weir/result.h"
 #include "weir/runtime.h"

@@ -35,7 +35,27 @@ bool is_in(std::uint64_t value, std::uint64_t min, std::uint64_t max) {
   return value >= min && value <= max;
 }
 
+template <std::size_t count>
+Result<void> check(const Rule (&rules)[count]) {
+  for (const Rule& rule : rules) {
+    if (!rule.holds) return out_of_range(rule.value, rule.expected);
+  }
+  return {};
+}
+
 }  // namespace
+
+Result<void> OffloadLimits::validate() const {
+  const Rule rules[] = {
+      {threads_max, is_in(threads_max, 1, 1024), "offload.threads_max of 1 .. 1024"},
+      {queue_max, is_in(queue_max, 1, kCountMax), "offload.queue_max of 1 .. 16777216"},
+      {cpu_max, is_in(cpu_max, 1, 1024), "offload.cpu_max of 1 .. 1024"},
+      {file_max, is_in(file_max, 1, 1024), "offload.file_max of 1 .. 1024"},
+      {dns_max, is_in(dns_max, 1, 1024), "offload.dns_max of 1 .. 1024"},
+      {stop_ns, is_in(stop_ns, 0, kDayNs), "offload.stop_ns of 0 ns .. one day"},
+  };
+  return check(rules);
+}
 
 Result<void> Limits::validate() const {
   const std::uint64_t group_blocks = block_bytes == 0 ? 0 : group_bytes / block_bytes;
@@ -77,10 +97,8 @@ Result<void> Limits::validate() const {
       {cancel_report_ns, is_in(cancel_report_ns, 1, kDayNs), "cancel_report_ns of 1 ns .. one day"},
       {shutdown_ns, is_in(shutdown_ns, 0, kDayNs), "shutdown_ns of 0 ns .. one day"},
   };
-  for (const Rule& rule : rules) {
-    if (!rule.holds) return out_of_range(rule.value, rule.expected);
-  }
-  return {};
+  if (Result<void> valid = check(rules); !valid.ok()) return valid;
+  return offload.validate();
 }
 
 }  // namespace weir::inline v0

@@ -228,14 +228,15 @@ void LoopCore::stop_soon() {
 
 // Blocks that come home from other threads (SharedBuf) may be what a receive or a paused stream waits for.
 void LoopCore::watch_returns(bool on) {
-  const auto wake = [](void* context) {
-    auto& loop = *static_cast<LoopCore*>(context);
-    loop.has_returns_.store(true, std::memory_order_release);
-    loop.backend_->wake();
-  };
+  const auto wake = [](void* context) { static_cast<LoopCore*>(context)->bring(); };
   for (Pool* pool : {group.get(), small_pool.get(), app_pool.get()}) {
     pool->set_on_remote_return(on ? +wake : nullptr, this);
   }
+}
+
+void LoopCore::bring() {
+  has_returns_.store(true, std::memory_order_release);
+  backend_->wake();
 }
 
 void LoopCore::collect_returns() {
@@ -243,6 +244,9 @@ void LoopCore::collect_returns() {
   callback([this] {
     for (Pool* pool : {group.get(), small_pool.get(), app_pool.get()}) pool->collect_returns();
   });
+  for (const auto& extension : extensions) {
+    if (extension != nullptr) extension->collect();
+  }
 }
 
 void LoopCore::add_prepare(PrepareHook& hook, Job job) {

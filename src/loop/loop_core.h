@@ -28,14 +28,16 @@ class LoopClient {
   ~LoopClient() = default;
 };
 
-/// What another layer keeps per loop: connections, tasks. Destroyed in reverse order of `Extension`, tasks first.
+/// What another layer keeps per loop: connections, offloaded work, tasks. Ended and destroyed in reverse order of
+/// `Extension`, tasks first.
 class LoopExtension {
  public:
   virtual ~LoopExtension() = default;
-  virtual void on_shutdown() {}                 ///< end what you have; ops are pumped afterwards
+  virtual void collect() {}      ///< other threads brought something, and called LoopCore::bring()
+  virtual void on_shutdown() {}  ///< end what you have; ops are pumped afterwards
   virtual void describe(std::string&) const {}  ///< for Loop::report
 };
-enum class Extension : std::uint8_t { net, task, count };
+enum class Extension : std::uint8_t { net, offload, task, count };
 
 /// Runs what may be user code. `on_throw` is called where an exception that escapes is the current one.
 template <typename Function, typename OnThrow>
@@ -80,6 +82,8 @@ class LoopCore final : public Sink {
   bool is_running() const { return is_running_; }
   bool is_alive() const { return active_ != 0 || has_jobs(); }
   Posted post(Job&& job);
+  /// From any thread: an extension has something to collect() before the next poll. Nothing that could be refused.
+  void bring();
   void add_prepare(PrepareHook& hook, Job job);
   bool should_yield();
   std::string report() const;
@@ -166,6 +170,7 @@ class LoopCore final : public Sink {
     return now_ns_;
   }
   void add_active(std::int64_t change) { active_ += static_cast<std::uint64_t>(change); }
+  const char* name() const { return name_; }
   void check_thread() const {
     if (thread_ != &thread_anchor) [[unlikely]]
       wrong_thread();
@@ -393,7 +398,7 @@ class LoopCore final : public Sink {
   EscapeHook escape_hook_ = nullptr;
   std::atomic<bool> is_post_closed_{false};
   std::atomic<bool> is_stopped_{false};
-  std::atomic<bool> has_returns_{false};  // other threads gave blocks back
+  std::atomic<bool> has_returns_{false};  // other threads gave blocks back, or bring something
   std::atomic<std::uint64_t> posts_refused_{0};
   CountedVector<std::pair<OpId, std::uint64_t>>
       cancels_;  // asked for, oldest first, until their ops end

@@ -136,6 +136,7 @@ std::string_view name_of(Operation operation) {
     case Operation::close: return "close";
     case Operation::connect: return "connect";
     case Operation::listen: return "listen";
+    case Operation::offload: return "offload";
     case Operation::open: return "open";
     case Operation::option: return "option";
     case Operation::parse: return "parse";

@@ -177,6 +177,33 @@ TEST_P(IoOrder, T16_CloseNotificationsRunLast) {
       << order;
 }
 
+TEST_P(IoOrder, T18_OutcomesOfOffloadedWorkComeBeforeTimersInTheOrderOfTheirEnds) {
+  Limits limits;
+  limits.posts_per_turn = 2;
+  make_loop(limits);
+  if (IsSkipped()) return;
+  OffloadLimits one_thread;
+  one_thread.threads_max = 1;
+  auto pool = OffloadPool::make(one_thread).value();
+  OffloadCall calls[3] = {OffloadCall(loop()), OffloadCall(loop()), OffloadCall(loop())};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(calls[i].start(
+                  *pool, Work::cpu, [] {}, [this, i](Result<void>) { note(std::to_string(i)); }),
+              Posted::queued);
+  }
+  Timer timer(loop());
+  timer.arm(0ns, [this] { note("timer"); });
+  const auto busy_count = [&] {
+    const OffloadStats stats = pool->stats();
+    return stats.running_count[0] + stats.waiting_count[0];
+  };
+  while (busy_count() != 0) std::this_thread::yield();
+  rig_->turns(1);
+  EXPECT_EQ(log(), "0 1 timer");
+  rig_->turns(1);
+  EXPECT_EQ(log(), "2");
+}
+
 TEST_P(IoOrder, J1_JobsRunBetweenTwoDeliveries) {
   auto [near, far] = connect_pair();
   auto [near2, far2] = connect_pair();

@@ -65,6 +65,15 @@ const Row kRows[] = {
     {"CancelReportZero", [](Limits& l) { l.cancel_report_ns = 0; }, "cancel_report_ns of 1"},
     {"ShutdownAtOnce", [](Limits& l) { l.shutdown_ns = 0; }, ""},
     {"ShutdownInAYear", [](Limits& l) { l.shutdown_ns = 31'536'000'000'000'000; }, "shutdown_ns"},
+    {"OffloadThreadsZero", [](Limits& l) { l.offload.threads_max = 0; },
+     "got \"0\", expected offload.threads_max of 1 .. 1024"},
+    {"OffloadQueueZero", [](Limits& l) { l.offload.queue_max = 0; }, "offload.queue_max of 1"},
+    {"OffloadCpuZero", [](Limits& l) { l.offload.cpu_max = 0; }, "offload.cpu_max of 1"},
+    {"OffloadFileTooMany", [](Limits& l) { l.offload.file_max = 1025; }, "offload.file_max of 1"},
+    {"OffloadDnsZero", [](Limits& l) { l.offload.dns_max = 0; }, "offload.dns_max of 1"},
+    {"OffloadStopAtOnce", [](Limits& l) { l.offload.stop_ns = 0; }, ""},
+    {"OffloadStopInAYear", [](Limits& l) { l.offload.stop_ns = 31'536'000'000'000'000; },
+     "offload.stop_ns"},
     {"ZeroCopyNever", [](Limits& l) { l.zero_copy_bytes = 0; }, ""},
 };
 class LimitsRange : public ::testing::TestWithParam<Row> {};
