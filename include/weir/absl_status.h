@@ -20,6 +20,7 @@ inline absl::StatusCode to_absl_code(Errc code) {
     case Errc::stopped: return absl::StatusCode::kCancelled;
     case Errc::invalid_argument:
     case Errc::bad_address:
+    case Errc::name_too_long:
     case Errc::protocol_not_available: return absl::StatusCode::kInvalidArgument;
     case Errc::timed_out: return absl::StatusCode::kDeadlineExceeded;
     case Errc::not_found: return absl::StatusCode::kNotFound;
@@ -36,6 +37,8 @@ inline absl::StatusCode to_absl_code(Errc code) {
     case Errc::queue_full: return absl::StatusCode::kResourceExhausted;
     case Errc::bad_descriptor:
     case Errc::busy:
+    case Errc::not_a_directory:
+    case Errc::is_a_directory:
     case Errc::broken_pipe:
     case Errc::address_in_use:
     case Errc::already_connected:

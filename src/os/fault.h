@@ -26,6 +26,9 @@ enum class Call : std::uint8_t {
   ring_setup,
   map,
   watch,
+  open_file,
+  read_file,
+  resolve,
 };
 /// A fault's decision: go on unchanged; go on with at most `size_max` bytes; or answer `error` (-errno) without a call.
 struct Fault {

@@ -31,6 +31,7 @@ const Native kNatives[] = {
     {"NotSupported", ENOTSUP, Errc::not_supported},
     {"OperationNotSupported", EOPNOTSUPP, Errc::not_supported},
     {"Already", EALREADY, Errc::in_progress},
+    {"NotADirectory", ENOTDIR, Errc::not_a_directory},
     {"Cancelled", ECANCELED, Errc::cancelled},
     {"Unlisted", EDOM, Errc::unknown},
 };
@@ -92,7 +93,7 @@ TEST(Error, EveryNameIsItsOwn) {
     ++count;
   }
   EXPECT_EQ(static_cast<int>(names.size()), count);
-  EXPECT_EQ(count, 43);  // Errc without `unknown`.
+  EXPECT_EQ(count, 46);  // Errc without `unknown`.
   names.clear();
   for (int operation = 0; operation <= static_cast<int>(Operation::write); ++operation) {
     names.insert(name_of(static_cast<Operation>(operation)));
