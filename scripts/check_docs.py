@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the pages: relative links and anchors lead somewhere, complete code blocks compile, and the tables of reference list
-every field of their header.
+"""Checks the pages: relative links and anchors lead somewhere, complete code blocks compile, the tables of reference list
+every field of their header, and the texts of metrics are those of the source.
 
 A code block is complete when it starts with ```cpp and its first line is `// compiles`.
 """
@@ -56,6 +56,19 @@ def field_faults():
             yield f'{page}: {field} is in ' + (header if field in fields else 'the page') + ' only'
 
 
+def metric_faults():
+    """The table in the source says of each metric what the page says; its texts are shown to users too."""
+    page = (kRoot / 'docs/reference/metrics.md').read_text()
+    said = {name: text.replace('`', '') for name, text in re.findall(r'^\| `(\w+)` \| (.*) \|$', page, flags=re.M)}
+    source = (kRoot / 'src/loop/metrics.cc').read_text()
+    table = {}
+    for kind, name, literals in re.findall(r'^\s+WEIR_(COUNTER|GAUGE)\(\s*(\w+),\s*((?:"[^"]*"\s*)+)\)', source, flags=re.M):
+        table[name] = ('gauge: ' if kind == 'GAUGE' else '') + ''.join(re.findall(r'"([^"]*)"', literals))
+    for name in sorted(set(said) | set(table)):
+        if said.get(name) != table.get(name):
+            yield f'docs/reference/metrics.md: {name}: "{said.get(name)}" here, "{table.get(name)}" in src/loop/metrics.cc'
+
+
 def code_blocks():
     for page in pages():
         text = page.read_text()
@@ -71,7 +84,7 @@ def compile_fault(where, code):
 
 
 def main():
-    faults = [fault for page in pages() for fault in link_faults(page)] + list(field_faults())
+    faults = [fault for page in pages() for fault in link_faults(page)] + list(field_faults()) + list(metric_faults())
     blocks = list(code_blocks())
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         faults += [fault for fault in pool.map(lambda block: compile_fault(*block), blocks) if fault]

@@ -1,11 +1,14 @@
 // What one loop counted. Counters only rise; gauges say so. Written by the loop's thread alone.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "weir/export.h"
 
 namespace weir::inline v0 {
+
+struct MetricInfo;
 
 struct WEIR_API Metrics {
   // The turn.
@@ -74,6 +77,16 @@ struct WEIR_API Metrics {
   /// `name value` lines, in this order.
   std::string to_string() const;
   Metrics& operator+=(const Metrics& other);
+  /// Every counter and gauge, in this order.
+  static std::span<const MetricInfo> table();
+};
+
+/// What is known of one counter or gauge.
+struct MetricInfo {
+  const char* name;
+  const char* help;  ///< as docs/reference/metrics.md says it
+  bool is_gauge;
+  std::uint64_t Metrics::*value;
 };
 
 /// What buffers count where no loop is at hand. A loop adds what its thread counted since the last turn to its Metrics.

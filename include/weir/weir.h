@@ -12,6 +12,7 @@
 #include "weir/listener.h"
 #include "weir/loop.h"
 #include "weir/metrics.h"
+#include "weir/metrics_server.h"
 #include "weir/offload.h"
 #include "weir/pool.h"
 #include "weir/resolve.h"
