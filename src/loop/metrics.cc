@@ -31,7 +31,9 @@ constexpr MetricInfo kTable[] = {
     WEIR_COUNTER(ticks_run, "ticks"),
     WEIR_COUNTER(microtasks_run, "microtasks, tasks that go on as one among them"),
     WEIR_COUNTER(immediates_run, "immediates"),
-    WEIR_COUNTER(demoted_jobs, "jobs that descendants_per_drain put off"),
+    WEIR_COUNTER(demoted_jobs,
+                 "jobs that descendants_per_drain put off; loop.report() names the line that "
+                 "queued the last"),
     WEIR_COUNTER(inline_awaits, "awaits that were ready at once"),
     WEIR_COUNTER(system_calls, "made by the loop's thread through weir"),
     WEIR_COUNTER(submissions, "io_uring: entries handed over"),
