@@ -9,8 +9,13 @@
 namespace weir::inline v0 {
 namespace {
 
-// What `auto` tries, best first.
-constexpr const char* kAutoOrder[] = {"epoll", "io_uring"};
+// What `auto` tries, best first (docs/decisions/0006). A ring without multishot receives costs a lone connection more than
+// epoll does, so it is only better than nothing.
+struct Candidate {
+  const char* name;
+  bool needs_multishot_recv;
+};
+constexpr Candidate kAutoOrder[] = {{"io_uring", true}, {"epoll", false}, {"io_uring", false}};
 
 struct Registry {
   std::mutex mutex;
@@ -67,19 +72,25 @@ Found find_backend(std::string_view name) {
 
 Result<ChosenBackend> choose(const BackendContext& context) {
   std::string passed_over;
+  const auto pass_over = [&](const char* name, const std::string& why) {
+    passed_over += (passed_over.empty() ? "" : "; ") + std::string(name) + ": " + why;
+  };
   Error last =
       Error::of_value(Errc::unavailable, Operation::open, "auto", "a build with a backend");
-  for (const char* name : kAutoOrder) {
+  for (const auto& [name, needs_multishot_recv] : kAutoOrder) {
     const BackendFactory make = find_backend(name).make;
     if (make == nullptr) continue;
     Result<std::unique_ptr<Backend>> made = make({}, context);
-    if (made.ok()) {
+    if (made.ok() && needs_multishot_recv && !(*made)->caps().multishot_recv) {
+      pass_over(name, "no multishot receives before Linux 6.0");
+    } else if (made.ok()) {
       std::string reason = std::string("auto took ") + name;
       if (!passed_over.empty()) reason += ", after " + passed_over;
       return ChosenBackend{std::move(made).value(), std::move(reason)};
+    } else {
+      last = made.error();
+      pass_over(name, last.to_string());
     }
-    last = made.error();
-    passed_over += (passed_over.empty() ? "" : "; ") + std::string(name) + ": " + last.to_string();
   }
   return last;
 }

@@ -83,12 +83,17 @@ TEST_F(Registry, AutoFallsBackAndKeepsTheReasons) {
   const Result<ChosenBackend> made = make("auto");
   ASSERT_TRUE(made.ok()) << made.error().to_string();
   EXPECT_EQ(made.value().backend->caps().name, "epoll");
-  register_backend("io_uring", make_fake);
+  EXPECT_THAT(made.value().reason, HasSubstr("io_uring: start: operation not permitted"));
+  register_backend("io_uring", make_fake);  // without multishot receives
+  const Result<ChosenBackend> better = make("auto");
+  ASSERT_TRUE(better.ok()) << better.error().to_string();
+  EXPECT_EQ(better.value().backend->caps().name, "epoll");
+  EXPECT_THAT(better.value().reason, HasSubstr("io_uring: no multishot receives"));
   register_backend("epoll", refuse);
-  const Result<ChosenBackend> fallen_back = make("auto");
-  ASSERT_TRUE(fallen_back.ok()) << fallen_back.error().to_string();
-  EXPECT_THAT(fallen_back.value().reason, HasSubstr("io_uring"));
-  EXPECT_THAT(fallen_back.value().reason, HasSubstr("epoll: start: operation not permitted"));
+  const Result<ChosenBackend> than_nothing = make("auto");
+  ASSERT_TRUE(than_nothing.ok()) << than_nothing.error().to_string();
+  EXPECT_THAT(than_nothing.value().reason, HasSubstr("auto took io_uring"));
+  EXPECT_THAT(than_nothing.value().reason, HasSubstr("epoll: start: operation not permitted"));
 }
 
 TEST_F(Registry, WhenAllRefuseAutoHasTheLastError) {
