@@ -1,5 +1,6 @@
 // Files and names on the threads of a pool: what is read, what fails and how it says so, and that a disk or a name server
 // that hangs delays nobody else.
+#include <netdb.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -180,7 +181,7 @@ TEST_P(FileTest, AReadMayTimeOutOrBeCancelledAndItsMemoryStays) {
     timed_out = got.error();
   };
   const auto is_cancelled = [&]() -> Task<> {
-    co_await read_file(path);
+    static_cast<void>(co_await read_file(path));
     ADD_FAILURE() << "went on";
   };
   const FaultGuard guard({.gate = &gate});
@@ -208,7 +209,8 @@ TEST_P(FileTest, ADiskThatHangsDelaysNoSocket) {
   for (int i = 0; i < 10; ++i) scope.spawn(reads(), "reads");
   rig_->turns(2);
   gate.wait_for(3);  // all that the class may have
-  auto [one, other] = connect_streams(*rig_);
+  Stream one, other;
+  std::tie(one, other) = connect_streams(*rig_);
   int round_count = 0;
   const auto asks = [&]() -> Task<> {
     for (; round_count < 50; ++round_count) {
@@ -257,9 +259,21 @@ class ResolveTest : public LoopTest {
   }
 };
 
+// A system that was just installed may have no /etc/hosts.
+bool knows_localhost() {
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo("localhost", nullptr, &hints, &found) != 0) return false;
+  ::freeaddrinfo(found);
+  return true;
+}
+
 TEST_P(ResolveTest, GivesAddressesWithTheirPort) {
-  EXPECT_THAT(ask("localhost", "80", {.family = Family::ipv4}).found,
-              ::testing::Contains(Address::loopback(80)));
+  if (knows_localhost()) {
+    EXPECT_THAT(ask("localhost", "80", {.family = Family::ipv4}).found,
+                ::testing::Contains(Address::loopback(80)));
+  }
   EXPECT_THAT(ask("127.0.0.1", "8080").found, ::testing::ElementsAre(Address::loopback(8080)));
   EXPECT_THAT(ask("::1", "7", {.is_numeric = true}).found,
               ::testing::ElementsAre(Address::parse("[::1]:7").value()));

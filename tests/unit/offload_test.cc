@@ -289,7 +289,8 @@ TEST_P(OffloadTest, ThreadsThatAreStuckDoNotDelaySockets) {
   for (int i = 0; i < 30; ++i) scope.spawn(blocks(static_cast<Work>(i % 3)), "blocks");
   rig_->turns(2);
   gate.wait_for(4);
-  auto [one, other] = connect_streams(*rig_);
+  Stream one, other;
+  std::tie(one, other) = connect_streams(*rig_);
   int round_count = 0;
   const auto echoes = [&]() -> Task<> {
     while (Buf bytes = co_await other.read()) co_await other.write(std::move(bytes));
