@@ -14,7 +14,7 @@ P99_US_MAX = 500_000  # two processors run all of this and more; who starves wai
 
 # The receive memory of a loop before it is short (Limits::group_bytes); what each may then still take: two blocks of
 # 16 KiB, one that is on its way, and its share of one turn (bytes_per_socket_turn); and what does not depend on them.
-GROUP_KIB, SLOW_READER_KIB, BASE_KIB = 16 << 10, 3 * 16 + 64, 4 << 10
+GROUP_KIB, SLOW_READER_KIB, BASE_KIB = 16 << 10, 3 * 16 + 128, 4 << 10
 
 
 class SlowReaders(threading.Thread):

@@ -100,8 +100,9 @@ TEST_P(Pipe, CarriesPressureBack) {
   EXPECT_EQ(before, sent);  // it waits
   EXPECT_LE(server_.queued_bytes(),
             loop().limits().write_high_bytes + loop().limits().loan_bytes_max);
-  EXPECT_LE(other_.loaned_bytes(),
-            loop().limits().loan_bytes_max + 2 * loop().limits().block_bytes);
+  EXPECT_LE(other_.loaned_bytes(), loop().limits().loan_bytes_max +
+                                       loop().limits().bytes_per_socket_turn +
+                                       loop().limits().block_bytes);
   const auto far = [&]() -> Task<> {
     while (sent == before) static_cast<void>(co_await far_.read({5s}));
   };
