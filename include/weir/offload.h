@@ -167,29 +167,29 @@ class Working : public Record {
  public:
   using Value = WorkValue<Function>;
   static_assert(!std::is_reference_v<Value>, "work returns a value");
-  explicit Working(Function&& work) : function(std::move(work)) {}
+  explicit Working(Function&& work) : function_(std::move(work)) {}
 
   void run() final {
     using Return = WorkReturn<Function>;
     if constexpr (std::is_void_v<Return>) {
-      call_work(function, this->stop());
+      call_work(function_, this->stop());
     } else if constexpr (std::is_same_v<Return, Value>) {
-      value.emplace(call_work(function, this->stop()));
+      value_.emplace(call_work(function_, this->stop()));
     } else {
-      Return got = call_work(function, this->stop());
+      Return got = call_work(function_, this->stop());
       this->error = got.error();
       if constexpr (!std::is_void_v<Value>) {
-        if (got.ok()) value.emplace(std::move(got).value());
+        if (got.ok()) value_.emplace(std::move(got).value());
       }
     }
   }
   Value take() {
-    if constexpr (!std::is_void_v<Value>) return std::move(*value);
+    if constexpr (!std::is_void_v<Value>) return std::move(*value_);
   }
 
  private:
-  Function function;
-  std::optional<std::conditional_t<std::is_void_v<Value>, std::monostate, Value>> value;
+  Function function_;
+  std::optional<std::conditional_t<std::is_void_v<Value>, std::monostate, Value>> value_;
 };
 
 template <typename Function, typename OnDone>

@@ -82,7 +82,7 @@ Result<ChosenBackend> choose(const BackendContext& context) {
     if (make == nullptr) continue;
     Result<std::unique_ptr<Backend>> made = make({}, context);
     if (made.ok() && needs_multishot_recv && !(*made)->caps().multishot_recv) {
-      pass_over(name, "no multishot receives before Linux 6.0");
+      pass_over(name, "no multishot receives here, which came with Linux 6.0");
     } else if (made.ok()) {
       std::string reason = std::string("auto took ") + name;
       if (!passed_over.empty()) reason += ", after " + passed_over;

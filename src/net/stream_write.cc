@@ -32,12 +32,13 @@ std::uint32_t StreamCore::mark(std::uint32_t WriteMarks::*which, std::uint32_t o
 }
 
 // A write that will wait for the pressure to go may put any size on a queue that is not under pressure; one that
-// does not wait stays under the cap. At the cap of the loop each stream still has its first `write_high_bytes`, so that
-// slow readers elsewhere stop nobody; write() need not ask for so little on an empty queue.
+// does not wait stays under the cap. At the cap of the loop each stream still has its first `write_high_bytes`, or one write
+// of up to its own cap on an empty queue: slow readers elsewhere stop nobody, and who is refused has something queued,
+// whose end brings on_writable.
 bool StreamCore::may_queue(std::size_t pinned_bytes, bool waits) const {
   if (loop_.metrics.write_queue_bytes + pinned_bytes > loop_.limits.write_loop_cap_bytes &&
       queued_pinned_ + pinned_bytes > loop_.limits.write_high_bytes) {
-    return false;
+    return queued_pinned_ == 0 && pinned_bytes <= cap_bytes();
   }
   if (waits && queued_pinned_ <= high_bytes()) return true;
   return queued_pinned_ + pinned_bytes <= cap_bytes();

@@ -215,7 +215,8 @@ PeerListener::Pair PeerListener::connected_pair() {
   pair.near = Descriptor(::socket(domain(address_.family), SOCK_STREAM | SOCK_CLOEXEC, 0));
   Native native = to_native(address_);
   WEIR_CHECK(pair.near.get() >= 0);
-  WEIR_CHECK_EQ(::connect(pair.near.get(), native.get(), native.size), 0);
+  const bool is_connected = ::connect(pair.near.get(), native.get(), native.size) == 0;
+  WEIR_CHECK_EQ(is_connected ? 0 : errno, 0);
   const int on = 1;
   ::setsockopt(pair.near.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   pair.far = accept();

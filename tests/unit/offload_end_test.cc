@@ -25,13 +25,13 @@ TEST_P(OffloadEndTest, CancelledWhileItWaitsItNeverRuns) {
   running.spawn(blocks(), "blocks");
   rig_->turns(2);
   gate.wait_for(1);
-  const int live_count = Counted::live_count;
+  const int live_count_ = Counted::live_count_;
   for (int i = 0; i < 3; ++i) waiting.spawn(waits(), "waits");
   rig_->turns(2);
   EXPECT_EQ(waiting_count(*pool, Work::cpu), 3u);
   waiting.cancel();
   EXPECT_EQ(waiting_count(*pool, Work::cpu), 0u);
-  EXPECT_EQ(Counted::live_count, live_count);
+  EXPECT_EQ(Counted::live_count_, live_count_);
   gate.open();
   until([&] { return running.count() == 0; });
   EXPECT_EQ(ran_count, 0);

@@ -58,18 +58,18 @@ inline OffloadLimits one_thread(std::uint32_t queue_max = 1024) {
 
 /// Counts what lives, and what died on another thread than the loop's before it was moved from.
 struct Counted {
-  static inline std::atomic<int> live_count = 0;
-  static inline std::atomic<int> died_elsewhere_count = 0;
-  static inline std::thread::id home;
-  Counted() { ++live_count; }
-  Counted(const Counted&) { ++live_count; }
+  static inline std::atomic<int> live_count_ = 0;
+  static inline std::atomic<int> died_elsewhere_count_ = 0;
+  static inline std::thread::id home_;
+  Counted() { ++live_count_; }
+  Counted(const Counted&) { ++live_count_; }
   Counted(Counted&& other) noexcept {
-    ++live_count;
+    ++live_count_;
     other.is_moved_from = true;
   }
   ~Counted() {
-    --live_count;
-    if (!is_moved_from && std::this_thread::get_id() != home) ++died_elsewhere_count;
+    --live_count_;
+    if (!is_moved_from && std::this_thread::get_id() != home_) ++died_elsewhere_count_;
   }
   bool is_moved_from = false;
 };
@@ -78,13 +78,13 @@ class OffloadTest : public LoopTest {
  protected:
   void SetUp() override {
     LoopTest::SetUp();
-    Counted::home = std::this_thread::get_id();
-    Counted::live_count = Counted::died_elsewhere_count = 0;
+    Counted::home_ = std::this_thread::get_id();
+    Counted::live_count_ = Counted::died_elsewhere_count_ = 0;
   }
   void TearDown() override {
     rig_.reset();
-    EXPECT_EQ(Counted::live_count, 0);
-    EXPECT_EQ(Counted::died_elsewhere_count, 0);
+    EXPECT_EQ(Counted::live_count_, 0);
+    EXPECT_EQ(Counted::died_elsewhere_count_, 0);
   }
   static std::unique_ptr<OffloadPool> make_pool(const OffloadLimits& limits = {}) {
     return OffloadPool::make(limits).value();
