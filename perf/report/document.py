@@ -27,36 +27,18 @@ def machine(record, cells):
 
 
 def ratios(_, cells):
-    pairs = [(subject, opponent) for subject in matrix.SUBJECTS for opponent in matrix.OPPONENTS]
-    rows = [["server CPU per request, weir's / theirs", *(f"{summary.LABELS[subject].removeprefix('weir on ')} / {summary.LABELS[opponent]}"
-                                                         for subject, opponent in pairs)]]
-    for cell in summary.comparable(cells):
-        row = [cell.cell.title]
-        for subject, opponent in pairs:
-            base = cell.opponent(subject, opponent)
-            ratio = cell.ratio(subject, base) if base and subject in cell.servers else None
-            row.append(summary.format_spread(ratio))
-        rows.append(row)
-    return markdown(rows)
+    heads = (f"{summary.LABELS[subject].removeprefix('weir on ')} / {summary.LABELS[opponent]}" for subject, opponent in summary.PAIRS)
+    return markdown([["server CPU per request, weir's / theirs", *heads], *summary.ratio_rows(cells)])
 
 
 def standings(_, cells):
-    texts = (summary.standing_text(cells, subject, opponent) for subject in matrix.SUBJECTS for opponent in matrix.OPPONENTS)
+    texts = (summary.standing_text(cells, *pair) for pair in summary.PAIRS)
     return "".join(f"- {text}.\n" for text in texts if text)
 
 
 def goals(record, cells):
-    rows = [["what", "weir", "against", "measured", "goal", ""]]
-    for cell, server, base, ratio, bound, told in summary.bounds(cells):
-        if told != "not measured":
-            rows.append([cell.cell.title, server, base, summary.format_spread(ratio), f"{bound} ×", told])
-    for cell, server, figure, value, limit, told in summary.limits(cells):
-        if told != "not measured":
-            rows.append([f"{cell.cell.title}, {matrix.FIGURE_TITLES[figure]}", server, "", summary.format_figure(value), limit, told])
-    for operation, library, base, shown, bound, told in summary.Micro(record).bounds():
-        if told != "not measured":
-            rows.append([operation, library, base, shown, bound, told])
-    return markdown(rows)
+    rows = (row for row in summary.reached(cells, summary.Micro(record)) if row[-1] != "not measured")
+    return markdown([["what", "weir", "against", "measured", "goal", ""], *rows])
 
 
 def counts(_, cells):

@@ -72,14 +72,12 @@ def ratio_cell(ratio, base):
 
 
 def heat_map(cells):
-    pairs = [(subject, opponent) for subject in matrix.SUBJECTS for opponent in matrix.OPPONENTS]
-    heads = "".join(f"<th>{escape(summary.LABELS[opponent])}</th>" for _, opponent in pairs)
+    heads = "".join(f"<th>{escape(summary.LABELS[opponent])}</th>" for _, opponent in summary.PAIRS)
     rows = []
     for cell in summary.comparable(cells):
         tds = []
-        for subject, opponent in pairs:
-            base = cell.opponent(subject, opponent)
-            ratio = cell.ratio(subject, base) if base and subject in cell.servers else None
+        for pair in summary.PAIRS:
+            base, ratio = cell.against(*pair)
             tds.append(ratio_cell(ratio, base))
         rows.append(f"<tr><td>{escape(cell.cell.title)}</td>{''.join(tds)}</tr>")
     spans = "".join(f'<th colspan="{len(matrix.OPPONENTS)}" style="text-align:center">{escape(summary.LABELS[subject])} against</th>'
@@ -92,14 +90,7 @@ def heat_map(cells):
 
 
 def reached(cells, micro):
-    rows = []
-    for cell, server, base, ratio, bound, verdict in summary.bounds(cells):
-        rows.append([cell.cell.title, label(server), label(base), stats.format_ratio(ratio), f"≤ {bound}", verdict])
-    for cell, server, figure, value, limit, verdict in summary.limits(cells):
-        rows.append([f"{cell.cell.title}: {matrix.FIGURE_TITLES[figure]}", label(server), "", summary.format_figure(value),
-                     f"≤ {limit}", verdict])
-    for operation, library, base, shown, bound, verdict in micro.bounds():
-        rows.append([operation, label(library), label(base), shown, f"≤ {bound}", verdict])
+    rows = [[what, label(server), label(base), *rest] for what, server, base, *rest in summary.reached(cells, micro)]
     text = "".join("<tr>" + "".join(f"<td>{escape(part)}</td>" for part in row[:-1])
                    + f'<td class="{row[-1].split()[0]}">{row[-1]}</td></tr>' for row in rows)
     return ("<h2>What it must reach</h2><p>A ratio holds when its median reaches the bound and its 95 % interval is at most "

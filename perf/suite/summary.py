@@ -9,6 +9,7 @@ import stats
 INTERVAL_WIDTH_MAX = 0.04  # of a paired ratio: wider is undecided
 UNWATCHED = ("time", "memory")  # passes; in the others something counts within the server
 COUNTED = ("server_syscalls", "server_instructions", "heap_allocations", "copied_bytes")
+PAIRS = [(subject, opponent) for subject in matrix.SUBJECTS for opponent in matrix.OPPONENTS]
 LABELS = {"raw": "raw loop", "libuv": "libuv", "libuv_gathered": "libuv, gathered by hand", "asio_coro": "Asio coroutines",
           "asio_coro_gathered": "Asio, gathered by hand", "weir_epoll": "weir on epoll", "weir_uring": "weir on io_uring"}
 
@@ -51,6 +52,11 @@ class CellSummary:
             return self.best(matrix.RAW.get(subject, ())) or self.best(sum(matrix.RAW.values(), ()))
         return opponent if opponent in self.servers else None
 
+    def against(self, subject, opponent):
+        """The opponent's server, and the ratio to it; None where there is none."""
+        base = self.opponent(subject, opponent)
+        return base, self.ratio(subject, base) if base and subject in self.servers else None
+
     def ratio(self, subject, base, figure=None):
         """Of samples of the same round; None if there are none."""
         figure = figure or self.cell.figure
@@ -83,8 +89,7 @@ def bounds(cells):
     for cell in cells:
         for subject in matrix.SUBJECTS:
             for opponent, bound in cell.cell.bounds.items():
-                base = cell.opponent(subject, opponent)
-                ratio = cell.ratio(subject, base) if base and subject in cell.servers else None
+                base, ratio = cell.against(subject, opponent)
                 yield cell, subject, base or opponent, ratio, bound, verdict(ratio, bound)
         for server, base, bound in cell.cell.pairs:
             ratio = cell.ratio(server, base)
@@ -99,6 +104,16 @@ def limits(cells):
             yield cell, server, figure, value, limit, "not measured" if value is None else "held" if value <= limit else "missed"
 
 
+def reached(cells, micro):
+    """Rows of text for all of these: what, server, compared with, ratio or figure, bound, verdict."""
+    for cell, server, base, ratio, bound, told in bounds(cells):
+        yield [cell.cell.title, server, base, stats.format_ratio(ratio), f"≤ {bound}", told]
+    for cell, server, figure, value, limit, told in limits(cells):
+        yield [f"{cell.cell.title}: {matrix.FIGURE_TITLES[figure]}", server, "", format_figure(value), f"≤ {limit}", told]
+    for operation, library, base, shown, bound, told in micro.bounds():
+        yield [operation, library, base, shown, f"≤ {bound}", told]
+
+
 def comparable(cells):
     """Those that have weir beside an opponent."""
     return [cell for cell in cells if any(
@@ -110,8 +125,7 @@ def standing(cells, subject, opponent):
     """In how many cells the subject is ahead of the opponent, equal, or behind (and in which)."""
     ahead, equal, behind = [], [], []
     for cell in cells:
-        base = cell.opponent(subject, opponent)
-        ratio = cell.ratio(subject, base) if base and subject in cell.servers else None
+        _, ratio = cell.against(subject, opponent)
         if ratio is None:
             continue
         if stats.is_equal(ratio["median"]):
@@ -159,22 +173,20 @@ def print_rows(rows):
         print(name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(cells, widths[1:])), sep="  ")
 
 
+def ratio_rows(cells):
+    """Rows of text, a cell each: its title, and the ratio of each of PAIRS."""
+    for cell in comparable(cells):
+        yield [cell.cell.title, *(format_spread(cell.against(*pair)[1]) for pair in PAIRS)]
+
+
 def print_ratios(cells, plan):
     """The table that answers at once: a row a cell, a column for each subject and opponent."""
-    pairs = [(subject, opponent) for subject in matrix.SUBJECTS for opponent in matrix.OPPONENTS]
-    rows = [["weir's figure / theirs", *(f"{subject.removeprefix('weir_')} / {opponent}" for subject, opponent in pairs)]]
-    for cell in comparable(cells):
-        row = [cell.cell.title]
-        for subject, opponent in pairs:
-            base = cell.opponent(subject, opponent)
-            ratio = cell.ratio(subject, base) if base and subject in cell.servers else None
-            row.append(format_spread(ratio))
-        rows.append(row)
     print()
     if plan["is_look"]:
         print("A look, not a claim: few and short rounds. In brackets the least and the greatest ratio of a round.")
-    print_rows(rows)
-    for subject, opponent in pairs:
+    print_rows([["weir's figure / theirs", *(f"{subject.removeprefix('weir_')} / {opponent}" for subject, opponent in PAIRS)],
+                *ratio_rows(cells)])
+    for subject, opponent in PAIRS:
         if text := standing_text(cells, subject, opponent):
             print(text)
 
